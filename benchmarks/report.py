@@ -1,0 +1,122 @@
+"""How results are shown: a table, a JSON file and a bar chart."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Row
+
+HEADER = ("benchmark", "against", "ours", "theirs", "value", "spread", "bar", "aim", "")
+
+
+def environment() -> dict[str, object]:
+    """Versions, threads and the BLAS kernels in use: what a ratio depends on."""
+    found: dict[str, object] = {"python": platform.python_version(), "cpus": os.cpu_count()}
+    for name in ("numpy", "lucidfn", "jax", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    found["threads"] = os.environ.get("OMP_NUM_THREADS", "default")
+    found["blas"] = blas()
+    return found
+
+
+def blas() -> str:
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return "unknown (threadpoolctl not installed)"
+    np.ones((2, 2)) @ np.ones((2, 2))
+    libraries = [x for x in threadpool_info() if x["user_api"] == "blas"]
+    return ", ".join(
+        f"{x['internal_api']} {x['version']} {x.get('architecture', '')}" for x in libraries
+    )
+
+
+def number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return ""
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{text} {unit}".strip()
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    unit = "x" if row.how == "ratio" else row.unit
+    kind = {"ratio": "", "excess": " beyond", "absolute": ""}[row.how]
+    return (
+        row.title,
+        row.peer,
+        number(row.ours, row.unit),
+        number(row.theirs, row.unit),
+        number(row.value, unit) + kind * (row.value is not None),
+        "" if row.spread is None else f"± {number(row.spread)}",
+        number(row.bar, unit),
+        number(row.aim, unit),
+        f"{row.verdict} {f'({row.note})' if row.note else ''}".strip(),
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as aligned text; a title is printed once."""
+    lines = [HEADER]
+    for previous, row in zip([None, *rows], rows, strict=False):
+        line = cells(row)
+        repeated = previous is not None and previous.benchmark == row.benchmark
+        lines.append(("", *line[1:]) if repeated else line)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def write_json(rows: list[Row], path: Path) -> None:
+    """Medians, ratios and spreads, without the single samples."""
+    rounded = [
+        {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
+    for row in rounded:
+        del row["samples"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": environment(), "rows": rounded}, indent=1) + "\n")
+
+
+def draw(rows: list[Row], path: Path) -> bool:
+    """Each figure as a share of its bar, so that times and ratios fit one axis; False if none."""
+    shown = [row for row in rows if row.value is not None and row.bar]
+    if not shown:
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shares = [max(row.value / row.bar, 1e-3) for row in shown]
+    labels = [f"{row.title}\nagainst {row.peer}" for row in shown]
+    places = np.arange(len(shown))
+    figure, axes = plt.subplots(figsize=(9, 0.7 * len(shown) + 1.2), layout="constrained")
+    colours = ["#3b7a57" if share <= 1 else "#b03a2e" for share in shares]
+    axes.barh(places, shares, color=colours, height=0.6)
+    axes.axvline(1, color="black", linewidth=1)
+    for place, row, share in zip(places, shown, shares, strict=True):
+        axes.text(share, place, f" {cells(row)[4]}", va="center", fontsize=9)
+        if row.aim:
+            axes.plot([row.aim / row.bar] * 2, [place - 0.38, place + 0.38], color="black", ls=":")
+    axes.set_yticks(places, labels, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.05, *shares) * 0.8, max(2.0, *shares) * 2)
+    axes.set_xlabel("share of the bar (the line at 1; dotted: the aim); shorter is better")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    return True

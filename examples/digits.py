@@ -1,0 +1,218 @@
+"""Trains a classifier of handwritten digits with pure functions: `python -m examples.digits`.
+
+The model, its loss and the optimizer are plain functions of trees of arrays; `lf.jit` compiles one
+step of training. Shows the progress, a slice of the program of the gradient, and saves a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import lucidfn as lf
+import lucidfn.numpy as lnp
+from lucidfn import nn, random, tree
+
+try:
+    import matplotlib
+    from sklearn.datasets import load_digits
+    from tqdm import tqdm
+except ImportError as error:
+    sys.exit(f"this example needs {error.name}: pip install 'lucidfn[demo]'")
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+Params = dict[str, Any]
+Batch = tuple[Any, Any]
+State = dict[str, Any]
+
+HIDDEN, BATCH, EPOCHS = 512, 64, 40
+KEEP = 0.5  # the share of hidden units that dropout keeps
+LEARNING_RATE, DECAY1, DECAY2 = 3e-3, 0.9, 0.999
+
+
+# The model and its loss.
+
+
+def init_params(key: Any) -> Params:
+    """Weights drawn so that activations keep their size from layer to layer; biases zero."""
+    key1, key2 = random.split(key)
+    return {
+        "w1": random.normal(key1, (64, HIDDEN)) * 64**-0.5,
+        "b1": lnp.zeros(HIDDEN),
+        "w2": random.normal(key2, (HIDDEN, 10)) * HIDDEN**-0.5,
+        "b2": lnp.zeros(10),
+    }
+
+
+def log_probabilities(params: Params, x: Any, key: Any = None) -> Any:
+    """Logits of one hidden layer, normalised; a key turns on dropout."""
+    h = nn.relu(x @ params["w1"] + params["b1"])
+    if key is not None:
+        h = lnp.where(random.bernoulli(key, KEEP, h.shape), h / KEEP, 0.0)
+    return nn.log_softmax(h @ params["w2"] + params["b2"])
+
+
+def loss_fn(params: Params, batch: Batch, key: Any = None) -> Any:
+    """The mean over the batch of minus the log probability of the right digit."""
+    x, y = batch
+    logp = log_probabilities(params, x, key)
+    return -lnp.mean(lnp.take_along_axis(logp, y[..., None], axis=-1))
+
+
+@lf.jit
+def accuracy(params: Params, batch: Batch) -> Any:
+    x, y = batch
+    return lnp.mean(lnp.argmax(log_probabilities(params, x), axis=-1) == y)
+
+
+# Adam (Kingma and Ba, 2015): the state is a tree, the step a pure function of it.
+
+
+def init_state(params: Params) -> State:
+    # Two trees of zeros, not one twice: the step is given its state to overwrite.
+    return {
+        "params": params,
+        "mean": tree.map(lnp.zeros_like, params),
+        "square": tree.map(lnp.zeros_like, params),
+        "step": lnp.zeros(()),
+    }
+
+
+@partial(lf.jit, donate_argnums=0)
+def train_step(state: State, batch: Batch, key: Any, rate: float) -> tuple[State, Any]:
+    loss, grads = lf.value_and_grad(loss_fn)(state["params"], batch, key)
+    mean = tree.map(lambda m, g: DECAY1 * m + (1 - DECAY1) * g, state["mean"], grads)
+    square = tree.map(lambda s, g: DECAY2 * s + (1 - DECAY2) * g * g, state["square"], grads)
+    # Both averages start at zero, so that early ones are too small by a known factor.
+    step = state["step"] + 1
+    mean_share, square_share = 1 - DECAY1**step, 1 - DECAY2**step
+
+    def moved(p, m, s):
+        return p - rate * (m / mean_share) / (lnp.sqrt(s / square_share) + 1e-8)
+
+    params = tree.map(moved, state["params"], mean, square)
+    return {"params": params, "mean": mean, "square": square, "step": step}, loss
+
+
+# Data, training, pictures.
+
+
+def load(key: Any) -> tuple[Batch, Batch]:
+    """The 1,797 digits, shuffled: four fifths to train on, one fifth to test."""
+    digits = load_digits()
+    order = np.asarray(random.permutation(key, len(digits.target)))
+    x = (digits.data[order] / 16).astype(np.float32)
+    y = digits.target[order].astype(np.int32)
+    cut = len(y) * 4 // 5
+    return (x[:cut], y[:cut]), (x[cut:], y[cut:])
+
+
+def shuffled(key: Any, size: int) -> list[np.ndarray]:
+    """The rows of each full batch of one epoch."""
+    order = np.asarray(random.permutation(key, size))
+    return [order[i : i + BATCH] for i in range(0, size - BATCH + 1, BATCH)]
+
+
+def train(key: Any, data: Batch, test: Batch, epochs: int) -> tuple[Params, dict[str, list[float]]]:
+    init_key, key = random.split(key)
+    state = init_state(init_params(init_key))
+    history: dict[str, list[float]] = {"loss": [], "train": [], "test": []}
+    x, y = data
+    progress = tqdm(range(epochs), desc="training", unit="epoch", file=sys.stdout)
+    for epoch in progress:
+        order_key, dropout_key = random.split(random.fold_in(key, epoch))
+        batches = shuffled(order_key, len(y))
+        losses = []
+        for i, rows in enumerate(batches):
+            done = (epoch + i / len(batches)) / epochs
+            rate = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
+            batch = x[rows], y[rows]
+            state, loss = train_step(state, batch, random.fold_in(dropout_key, i), rate)
+            losses.append(float(loss))
+        history["loss"].append(float(np.mean(losses)))
+        history["train"].append(float(accuracy(state["params"], data)))
+        history["test"].append(float(accuracy(state["params"], test)))
+        progress.set_postfix(
+            loss=f"{history['loss'][-1]:.4f}", test_accuracy=f"{history['test'][-1]:.3f}"
+        )
+    return state["params"], history
+
+
+def print_program(params: Params, batch: Batch, head: int = 14, tail: int = 6) -> None:
+    """The first and last lines of the program that computes the gradient."""
+    lines = str(lf.make_ir(lf.grad(loss_fn))(params, batch)).splitlines()
+    print(f"\nlf.make_ir(lf.grad(loss_fn))(params, batch): {len(lines)} lines")
+    if len(lines) <= head + tail:
+        head = len(lines)
+    print("\n".join(lines[:head]))
+    if lines[head:]:
+        print(f"    ... {len(lines) - head - tail} more ...")
+        print("\n".join(lines[-tail:]))
+    print()
+
+
+def draw(params: Params, history: dict[str, list[float]], test: Batch, path: Path) -> None:
+    """Loss and accuracy by epoch, and test digits with their prediction: wrong ones first, red."""
+    x, y = test
+    predicted = np.asarray(lnp.argmax(log_probabilities(params, x), axis=-1))
+    shown = np.argsort(predicted == y, kind="stable")[:24]
+    figure = plt.figure(figsize=(11, 6), layout="constrained")
+    curves, pictures = figure.subfigures(1, 2, width_ratios=[1, 1.2])
+
+    upper, lower = curves.subplots(2, 1, sharex=True)
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    upper.semilogy(epochs, history["loss"], color="#b03a2e")
+    upper.set_title("training loss")
+    lower.plot(epochs, history["train"], color="#8a8a8a", label="train")
+    lower.plot(epochs, history["test"], color="#1f618d", label="test")
+    lower.set_title(f"accuracy (test {history['test'][-1]:.3f})")
+    lower.set_xlabel("epoch")
+    lower.set_ylim(max(0.0, min(history["test"]) - 0.02), 1.005)
+    lower.legend(loc="lower right", frameon=False)
+
+    wrong = int(np.sum(predicted != y))
+    pictures.suptitle(f"test digits: {wrong} of {len(y)} predicted wrongly (red)")
+    for axes, i in zip(pictures.subplots(4, 6).flat, shown, strict=True):
+        right = predicted[i] == y[i]
+        axes.imshow(x[i].reshape(8, 8), cmap="gray_r")
+        label = f"{predicted[i]}" if right else f"{predicted[i]}, is {y[i]}"
+        axes.set_title(label, fontsize=10, color="black" if right else "red")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color("#cccccc" if right else "red")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="train a classifier of handwritten digits")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", type=Path, default=Path("figures/digits.png"))
+    options = parser.parse_args()
+
+    split_key, train_key = random.split(random.key(options.seed))
+    data, test = load(split_key)
+    print(f"{len(data[1])} digits to train on, {len(test[1])} to test, {HIDDEN} hidden units")
+    start = perf_counter()
+    params, history = train(train_key, data, test, options.epochs)
+    seconds = perf_counter() - start
+    print(f"test accuracy {history['test'][-1]:.4f} after {seconds:.1f} s of training")
+
+    print_program(params, tuple(part[:BATCH] for part in data))
+    draw(params, history, test, options.figure)
+    print(f"saved {options.figure}: loss, accuracy and example predictions")
+
+
+if __name__ == "__main__":
+    main()

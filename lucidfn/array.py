@@ -1,0 +1,304 @@
+"""`Array`, the immutable array users hold, and the border between users' values and raw ones.
+
+Inside the library values are raw: ndarrays (or another backend's arrays), Python scalars, tracers.
+`unwrap` brings what a user passes in; `wrap` gives back an `Array` or the tracer. Operators and
+methods are installed by `lucidfn.numpy`, once, on `Array` and `Tracer` alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lucidfn import ops
+from lucidfn.core.trace import BACKENDS, OWNERS, Tracer, current, eval_trace, type_of
+from lucidfn.errors import DonatedArrayError
+from lucidfn.types import (
+    SCALARS,
+    ArrayType,
+    as_dtype,
+    default_dtype_of,
+    dtype_name,
+    is_key,
+    result_type,
+)
+
+
+class Array:
+    """An immutable n-dimensional array. Make one with `lnp.array`, `lnp.zeros`, ...
+
+    `value` is the backend's array; `weak` says that the dtype came from a Python scalar only, so
+    that it yields in promotion.
+    """
+
+    __slots__ = ("value", "weak", "__weakref__")
+    __array_priority__ = 1000
+
+    def __init__(self, value: Any, weak: bool = False):
+        self.value = value if type(value) is np.ndarray or type(value) in _FOREIGN \
+            else _as_ndarray(value)
+        self.weak = weak
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    @property
+    def type(self) -> ArrayType:
+        return ArrayType(self.value.shape, self.value.dtype, self.weak)
+
+    weak_type = property(lambda self: self.weak)
+    __hash__ = None  # type: ignore[assignment]
+
+
+_FOREIGN: set[type] = set()  # array types of the other backends, added when they load
+_NUMPY_SCALARS = {np.dtype(c).type: np.dtype(c).type for c in
+                  ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "c8", "c16")}
+_NUMPY_SCALARS[ml_dtypes.bfloat16] = ml_dtypes.bfloat16
+
+
+def _as_ndarray(value: Any) -> np.ndarray:
+    out = np.asarray(value)
+    if out.dtype == object:
+        raise TypeError(f"{type(value).__name__} is not an array")
+    return out
+
+
+class Donated:
+    """What stands in a donated Array for its value."""
+
+    __slots__ = ("line", "type")
+
+    def __init__(self, line: str, type: ArrayType):
+        object.__setattr__(self, "line", line)
+        object.__setattr__(self, "type", type)
+
+    def __getattr__(self, name: str) -> Any:
+        raise DonatedArrayError(
+            f"this {self.type} was donated to the jitted call at {self.line}, which may have "
+            "reused its memory. Use the array that the call returned in its place, or leave the "
+            "argument out of donate_argnums.")
+
+
+# ------------------------------------------------------------------ in and out
+
+def wrap(x: Any, weak: bool = False) -> Any:
+    """A raw value as users see it."""
+    if isinstance(x, Tracer):
+        if weak:
+            x.weak = True  # type: ignore[attr-defined]
+        return x
+    if type(x) in SCALARS:
+        return Array(np.asarray(x, default_dtype_of(type(x))), True)
+    return Array(x, weak)
+
+
+def unwrap(x: Any) -> Any:
+    """The raw value of what a user passes: an Array, tracer, scalar, ndarray, or nested list.
+
+    Python scalars stay scalars. NumPy scalars that are Python scalars too (np.float64) are weak
+    like them. TypeError for anything that is not numeric.
+    """
+    kind = type(x)
+    if kind is Array:
+        return x.value
+    if kind in SCALARS or isinstance(x, Tracer) or kind in _FOREIGN:
+        return x
+    if kind is np.ndarray:
+        return x if x.dtype.kind in _NUMERIC else _unusual(x)
+    return _unwrap_other(x)
+
+
+_NUMERIC = "biufc"
+
+
+def _unusual(x: np.ndarray) -> Any:
+    if x.dtype in OWN_DTYPES:
+        return x
+    what = {"O": "an object array", "U": "an array of strings", "S": "an array of bytes",
+            "M": "an array of dates", "m": "an array of time differences"}.get(x.dtype.kind)
+    fix = "" if x.dtype.kind != "O" else (
+        "; its rows may have different lengths, or its elements may be None or other objects. "
+        "Convert it first: np.asarray(x.tolist(), dtype='float32')")
+    if x.dtype == np.longdouble:
+        fix = "; convert it first: x.astype('float64')"
+    raise TypeError(f"got {what or f'dtype {x.dtype}'} of shape {x.shape}; lucidfn arrays are "
+                    f"bool, integer, floating or complex{fix}")
+
+
+OWN_DTYPES = {np.dtype(ml_dtypes.bfloat16)}
+
+
+def _unwrap_other(x: Any) -> Any:
+    if isinstance(x, float):  # np.float64 is a Python float, and weak like one (DECISIONS 3)
+        return float(x)
+    if isinstance(x, complex):
+        return complex(x)
+    if isinstance(x, (np.generic, np.ndarray)):
+        return unwrap(np.asarray(x)) if type(x) is not np.ndarray else _unusual(x)
+    if isinstance(x, (list, tuple)):
+        return from_nested(x)
+    if isinstance(x, int):  # IntEnum and other subclasses
+        return int(x)
+    if hasattr(x, "__jax_array__"):
+        return unwrap(x.__jax_array__())
+    if x is not None and (hasattr(x, "__array__") or hasattr(x, "__dlpack__")):
+        return unwrap(np.asarray(x) if hasattr(x, "__array__") else np.from_dlpack(x))
+    raise TypeError(f"got {_describe(x)}; an array, a number or a nested list of numbers is needed")
+
+
+def _describe(x: Any) -> str:
+    text = repr(x)
+    return f"{type(x).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+
+
+def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
+    """An array from nested lists; stacked if there are arrays or tracers inside."""
+    leaves: list[Any] = []
+    _leaves_of(x, leaves)
+    if not leaves:
+        return np.zeros(np.shape(x), dtype or default_dtype_of(float))
+    if all(type(leaf) in SCALARS for leaf in leaves):
+        kinds = [k for k in (bool, int, float, complex) if any(type(v) is k for v in leaves)]
+        try:
+            return np.asarray(x, dtype or default_dtype_of(kinds[-1]))
+        except ValueError as error:
+            raise ValueError(f"a nested list has rows of different lengths: {error}") from None
+    rows = [from_nested(row, dtype) if isinstance(row, (list, tuple)) else unwrap(row)
+            for row in x]
+    if all(not isinstance(r, Tracer) for r in rows) and current.get() is eval_trace:
+        raw, _ = promote_raw(rows)
+        return np.stack([np.asarray(r) for r in raw])
+    raw, _ = promote_raw([ops.full(shape=(), dtype=default_dtype_of(type(r)), value=r)
+                          if type(r) in SCALARS else r for r in rows])
+    shapes = {r.shape for r in raw}
+    if len(shapes) > 1:
+        raise ValueError(f"a nested list has elements of different shapes: {sorted(shapes)}")
+    return ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raw], axis=0)
+
+
+def _leaves_of(x: Any, into: list[Any]) -> None:
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            _leaves_of(item, into)
+    else:
+        if type(x) not in SCALARS and not isinstance(x, (Tracer, Array)):
+            x = unwrap(x)
+        into.append(x)
+
+
+# ------------------------------------------------------------------ types and promotion
+
+def weak_of(x: Any) -> bool:
+    """Whether what a user passed is weak."""
+    if isinstance(x, (Array, Tracer)):
+        return x.weak  # type: ignore[union-attr]
+    return type(x) in SCALARS or isinstance(x, (float, complex))
+
+
+def typeof(x: Any) -> ArrayType:
+    """Shape, dtype and weakness of what a user passed.
+
+    >>> import lucidfn as lf, numpy as np
+    >>> print(lf.typeof(np.ones((2, 3), "float32")))
+    float32[2,3]
+    """
+    if isinstance(x, (Array, Tracer)):
+        return x.type
+    if hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "weak"):
+        return ArrayType(x.shape, x.dtype, x.weak)
+    return type_of(unwrap(x))
+
+
+def as_raw(x: Any, dtype: np.dtype | None = None) -> Any:
+    """A raw array (never a scalar): scalars become 0-d arrays of their default dtype."""
+    raw = unwrap(x)
+    if type(raw) in SCALARS:
+        return np.asarray(raw, default_dtype_of(type(raw)) if dtype is None else dtype)
+    return raw if dtype is None or raw.dtype == dtype else ops.convert(raw, dtype=dtype)
+
+
+def promote_raw(raws: Sequence[Any], weaks: Sequence[bool] | None = None) -> tuple[list[Any], bool]:
+    """Raw values at their common dtype, and whether it is weak.
+
+    Scalars of a kind that the dtype holds stay scalars.
+    """
+    types = [type_of(r) for r in raws]
+    if weaks is not None:
+        types = [t._replace(weak=t.weak or w) for t, w in zip(types, weaks, strict=True)]
+    dtype, weak = result_type(types)
+    return [to_dtype(r, dtype) for r in raws], weak
+
+
+def to_dtype(raw: Any, dtype: np.dtype) -> Any:
+    """A raw value at a dtype."""
+    if type(raw) in SCALARS:
+        return _scalar_to(raw, dtype)
+    return raw if raw.dtype == dtype else ops.convert(raw, dtype=dtype)
+
+
+def _scalar_to(x: Any, dtype: np.dtype) -> Any:
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        if not info.min <= x <= info.max:
+            raise OverflowError(f"the integer {x} does not fit {dtype_name(dtype)} "
+                                f"[{info.min}, {info.max}]; convert the array to a wider dtype")
+        return int(x)
+    return {"b": bool, "c": complex}.get(dtype.kind, float)(x)
+
+
+def promote(*args: Any) -> tuple[list[Any], bool]:
+    """What a user passed, raw and at one dtype; and whether that is weak."""
+    return promote_raw([unwrap(a) for a in args], [weak_of(a) for a in args])
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """An Array (or the tracer) of what a user passed; no copy of what is an Array already."""
+    if dtype is None:
+        if isinstance(x, (Array, Tracer)):
+            return x
+        raw = unwrap(x)
+        if type(raw) in SCALARS:
+            return wrap(raw)
+        return wrap(raw.copy() if type(x) is np.ndarray or not _fresh(x) else raw, weak_of(x))
+    if isinstance(x, (list, tuple)):
+        return wrap(to_dtype(from_nested(x, None), as_dtype(dtype)))
+    return wrap(as_raw(x, as_dtype(dtype)) if type(x) is not np.ndarray
+                else np.array(unwrap(x), as_dtype(dtype)))
+
+
+def _fresh(x: Any) -> bool:
+    """Whether unwrapping made a new buffer, which nobody else holds."""
+    return isinstance(x, (list, tuple, float, int, complex, np.generic))
+
+
+def is_array_like(x: Any) -> bool:
+    """Whether a leaf of a user's tree is an array to the transformations (scalars included)."""
+    return (isinstance(x, (Array, Tracer, np.ndarray, np.generic)) or type(x) in SCALARS
+            or type(x) in _FOREIGN)
+
+
+def key_check(x: Any) -> bool:
+    return is_key(x.dtype)
+
+
+def backend_named(name: str) -> Any:
+    return BACKENDS[name]
+
+
+__all__ = ["Array", "OWNERS", "Donated", "as_raw", "asarray", "promote", "typeof", "unwrap", "wrap"]

@@ -1,0 +1,1 @@
+"""How programs are run: one package for each kind of array."""

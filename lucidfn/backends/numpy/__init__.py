@@ -1,0 +1,79 @@
+"""The NumPy backend: kernels on ndarrays, run with floating point warnings off."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lucidfn.backends.numpy.compile import compile_program
+from lucidfn.backends.numpy.kernels import KERNELS
+from lucidfn.control import call as calls
+from lucidfn.core.ir import Program
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.trace import BACKENDS, OWNERS, Backend
+from lucidfn.types import is_inexact
+
+
+class _Quiet(threading.local):
+    """`run(f, *args)` calls f where floating point warnings are off.
+
+    Entering a context is much cheaper than `np.errstate`; each thread has a context of its own.
+    """
+
+    def __init__(self) -> None:
+        context = Context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+_quiet = _Quiet()
+
+
+class NumpyBackend(Backend):
+    """Runs primitives on ndarrays."""
+
+    name = "numpy"
+    kernels = KERNELS
+
+    def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        kernel = KERNELS.get(primitive)
+        if kernel is None:
+            raise primitive.missing("NumPy kernel", "runs it")
+        if primitive.nested:
+            return kernel(*args, **params)
+        return _quiet.run(kernel, *args, **params)
+
+    def compile(self, program: Program) -> Callable[..., list[Any]]:
+        return compile_program(program)
+
+    def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
+        return np.asarray(value, dtype)
+
+    def has_nan(self, value: Any, infs: bool = False) -> bool:
+        if not is_inexact(value.dtype):
+            return False
+        found = np.isnan(value).any()
+        return bool(found or (infs and np.isinf(value).any()))
+
+
+def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:
+    """Kernel of calls: compile on first use."""
+    compiled = program.derived.get("numpy")
+    if compiled is None:
+        compiled = program.derived["numpy"] = compile_program(program)
+    return compiled(*args)
+
+
+KERNELS[calls.call] = KERNELS[calls.checkpoint] = run_program
+
+backend = NumpyBackend()
+BACKENDS["numpy"] = backend
+for _scalar in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8",
+                "c16"):
+    OWNERS[np.dtype(_scalar).type] = backend
+OWNERS[np.ndarray] = OWNERS[ml_dtypes.bfloat16] = OWNERS[np.void] = backend

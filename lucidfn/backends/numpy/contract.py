@@ -1,0 +1,180 @@
+"""The general product of two arrays: sums over paired axes, with batch axes carried along.
+
+Each combination of ranks, dtype and axes is planned once: the plan is a closure that brings both
+operands into matrix form (transposed views wherever BLAS takes them) and multiplies.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .precision import HALVES, SINGLE
+
+Axes = tuple[int, ...]
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+# Below this many multiplications the plain integer loop wins over the detour through float64.
+_SMALL_INTEGER_PRODUCT = 20_000
+_EXACT_IN_DOUBLE = 2.0**53
+
+
+def dot_general(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    contract: tuple[Axes, Axes],
+    batch: tuple[Axes, Axes],
+) -> np.ndarray:
+    """Sum over the contracted axes: out[batch, free_x, free_y].
+
+    `contract` and `batch` are pairs (axes of x, axes of y) of equal length.
+
+    >>> dot_general(np.ones((2, 3)), np.ones((3, 4)), contract=((1,), (0,)), batch=((), ())).shape
+    (2, 4)
+    """
+    return _plan(x.ndim, y.ndim, x.dtype, contract, batch)(x, y)
+
+
+@functools.cache
+def _plan(
+    x_rank: int, y_rank: int, dtype: np.dtype, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes]
+) -> Product:
+    if dtype in HALVES:
+        single = _plan(x_rank, y_rank, SINGLE, contract, batch)
+        return lambda x, y: single(x.astype(SINGLE), y.astype(SINGLE)).astype(dtype)
+    if not contract[0]:
+        return _outer_plan(x_rank, y_rank, batch)
+    if batch[0]:
+        return _batched_plan(x_rank, y_rank, dtype, contract, batch)
+    return _matrix_plan(x_rank, y_rank, dtype, contract)
+
+
+def _free(rank: int, *used: Axes) -> Axes:
+    taken = {axis for axes in used for axis in axes}
+    return tuple(axis for axis in range(rank) if axis not in taken)
+
+
+def _pairs_in_order(contract: tuple[Axes, Axes]) -> tuple[Axes, Axes]:
+    # Contracted axes in the order of x's memory: x then needs no copy to become a matrix.
+    pairs = sorted(zip(*contract, strict=True))
+    return tuple(i for i, _ in pairs), tuple(j for _, j in pairs)
+
+
+def _outer_plan(x_rank: int, y_rank: int, batch: tuple[Axes, Axes]) -> Product:
+    x_order = batch[0] + _free(x_rank, batch[0])
+    y_order = batch[1] + _free(y_rank, batch[1])
+    shared = len(batch[0])
+    x_tail = (None,) * (y_rank - shared)
+    y_index = (slice(None),) * shared + (None,) * (x_rank - shared) + (...,)
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        x = x.transpose(x_order)[(..., *x_tail)]
+        return np.asarray(np.multiply(x, y.transpose(y_order)[y_index]))
+
+    return run
+
+
+def _matrix_plan(x_rank: int, y_rank: int, dtype: np.dtype, contract: tuple[Axes, Axes]) -> Product:
+    exact = dtype.kind in "biu"
+    dot = integer_product(np.ndarray.dot) if exact else np.ndarray.dot
+    if len(contract[0]) == 1 and x_rank <= 2 and y_rank <= 2:
+        return _small_plan(x_rank, y_rank, dot, contract[0][0], contract[1][0], exact)
+
+    x_axes, y_axes = _pairs_in_order(contract)
+    x_free, y_free = _free(x_rank, x_axes), _free(y_rank, y_axes)
+    x_order, y_order = x_free + x_axes, y_axes + y_free
+    rows, inner, columns = len(x_free), len(x_axes), len(y_free)
+    x_stays = x_order == tuple(range(x_rank))
+    y_stays = y_order == tuple(range(y_rank))
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if not x_stays:
+            x = x.transpose(x_order)
+        if not y_stays:
+            y = y.transpose(y_order)
+        free = x.shape[:rows] + y.shape[inner:]
+        if inner != 1 or rows != 1:
+            size = math.prod(x.shape[rows:])
+            x = x.reshape(math.prod(x.shape[:rows]), size)
+        if inner != 1 or columns != 1:
+            y = y.reshape(x.shape[1], math.prod(y.shape[inner:]))
+        return dot(x, y).reshape(free)
+
+    return run
+
+
+def _small_plan(
+    x_rank: int, y_rank: int, dot: Product, x_axis: int, y_axis: int, exact: bool
+) -> Product:
+    # Matrices and vectors, the everyday cases: nothing but views around one call.
+    if x_rank == y_rank == 1:
+        return lambda x, y: np.asarray(dot(x, y))
+    turn_x = x_rank == 2 and x_axis == 0
+    turn_y = y_rank == 2 and y_axis == 1
+    if turn_x and turn_y:
+        return lambda x, y: dot(x.T, y.T)
+    if turn_x:
+        return lambda x, y: dot(x.T, y)
+    if turn_y:
+        return lambda x, y: dot(x, y.T)
+    # The method call is a little cheaper than the unbound method.
+    return dot if exact else lambda x, y: x.dot(y)
+
+
+def _batched_plan(
+    x_rank: int, y_rank: int, dtype: np.dtype, contract: tuple[Axes, Axes], batch: tuple[Axes, Axes]
+) -> Product:
+    matmul = integer_product(np.matmul) if dtype.kind in "biu" else np.matmul
+    x_axes, y_axes = _pairs_in_order(contract)
+    x_free = _free(x_rank, batch[0], x_axes)
+    y_free = _free(y_rank, batch[1], y_axes)
+    x_order = batch[0] + x_free + x_axes
+    y_order = batch[1] + y_axes + y_free
+    shared, inner = len(batch[0]), len(x_axes)
+    rows_end = shared + len(x_free)
+    # One row axis, one contracted axis, one column axis: matmul takes the views as they are.
+    plain = inner == len(x_free) == len(y_free) == 1
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        x = x.transpose(x_order)
+        y = y.transpose(y_order)
+        if plain:
+            return matmul(_for_blas(x), _for_blas(y))
+        lead, rows, columns = x.shape[:shared], x.shape[shared:rows_end], y.shape[shared + inner :]
+        size = math.prod(x.shape[rows_end:])
+        x = x.reshape((*lead, math.prod(rows), size))
+        y = y.reshape((*lead, size, math.prod(columns)))
+        return matmul(_for_blas(x), _for_blas(y)).reshape(lead + rows + columns)
+
+    return run
+
+
+def _for_blas(x: np.ndarray) -> np.ndarray:
+    # matmul leaves BLAS (or copies matrix by matrix) where neither axis of a matrix is dense.
+    *_, down, across = x.strides
+    if down == x.itemsize or across == x.itemsize:
+        return x
+    return np.ascontiguousarray(x)
+
+
+def integer_product(multiply: Product) -> Product:
+    """NumPy's integer products are plain loops; where float64 is exact its GEMM is used."""
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        inner = x.shape[-1]
+        size = x.size if y.ndim == 1 else x.size * y.shape[-1]
+        if x.dtype.kind == "b" or size < _SMALL_INTEGER_PRODUCT:
+            return multiply(x, y)
+        if inner * _magnitude(x) * _magnitude(y) > _EXACT_IN_DOUBLE:
+            return multiply(x, y)
+        total = multiply(x.astype(np.float64), y.astype(np.float64))
+        # Through int64, whose conversion to fewer bits wraps as integer arithmetic does.
+        return np.asarray(total).astype(np.int64).astype(x.dtype)
+
+    return run
+
+
+def _magnitude(x: np.ndarray) -> float:
+    return max(float(x.max()), -float(x.min()))

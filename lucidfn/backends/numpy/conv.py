@@ -1,0 +1,444 @@
+"""Convolution as blocked products of matrices, and reductions over sliding windows.
+
+The windows of a few images at a time are copied side by side (about one megabyte of columns, so
+that they stay in the cache), then multiplied with the filter as one matrix.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from .contract import integer_product
+from .indexing import pad, pad_span
+from .precision import HALVES, SINGLE, widened
+
+Sizes = tuple[int, ...]
+Padding = Sequence[tuple[int, int]]
+
+# Elements of one block of columns, and of one block of a depthwise convolution.
+_COLUMNS = 2**18
+_DEPTHWISE_BLOCK = 2**16
+# Runs of fewer elements than this are copied channel by channel instead.
+_SHORT_RUN = 13
+# Longer windows are not reduced tap by tap.
+_FEW_TAPS = 8
+
+
+def conv(
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+    groups: int,
+) -> np.ndarray:
+    """out[n, p, o] = sum over k, c of x[n, p * stride + k * w_dilation - low, c] * w[k, c, o].
+
+    x[N, *space, C], w[*window, C / groups, O] and out[N, *out, O]; p and k run over positions in
+    space. x is dilated first (`x_dilation - 1` zeros between neighbours), then padded with zeros by
+    (low, high) at the ends of each axis; negative ends crop.
+    """
+    if x.dtype in HALVES:
+        out = conv(
+            x.astype(SINGLE),
+            w.astype(SINGLE),
+            stride=stride,
+            padding=padding,
+            x_dilation=x_dilation,
+            w_dilation=w_dilation,
+            groups=groups,
+        )
+        return out.astype(x.dtype)
+    geometry = _Geometry(
+        tuple(stride),
+        tuple(padding),
+        tuple(x_dilation),
+        tuple(w_dilation),
+        x.shape[1:-1],
+        w.shape[:-2],
+    )
+    return _conv(x, w, geometry, groups)
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """The parameters, and the sizes that follow from them axis by axis."""
+
+    stride: Sizes
+    padding: tuple[tuple[int, int], ...]
+    x_dilation: Sizes
+    w_dilation: Sizes
+    space: Sizes
+    window: Sizes
+
+    @cached_property
+    def spans(self) -> list[tuple[int, slice, slice]]:
+        axes = zip(self.space, self.padding, self.x_dilation, strict=True)
+        return [pad_span(n, low, high, d - 1) for n, (low, high), d in axes]
+
+    @cached_property
+    def padded(self) -> Sizes:
+        return tuple(size for size, _, _ in self.spans)
+
+    @cached_property
+    def positions(self) -> Sizes:
+        axes = zip(self.padded, self.window, self.stride, self.w_dilation, strict=True)
+        return tuple(window_positions(*axis) for axis in axes)
+
+    @cached_property
+    def bordered(self) -> bool:
+        """Whether zeros are put anywhere (crops alone are views)."""
+        dilated = any(d > 1 for d in self.x_dilation)
+        return dilated or any(low > 0 or high > 0 for low, high in self.padding)
+
+
+def window_positions(size: int, window: int, stride: int, dilation: int) -> int:
+    """How many windows fit into an axis that is already padded."""
+    reach = (window - 1) * dilation + 1 if window else 0
+    return max(0, (size - reach) // stride + 1)
+
+
+def _conv(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+    shape = (x.shape[0], *geometry.positions, w.shape[-1])
+    if not w.size or not x.size or 0 in shape:
+        return np.zeros(shape, x.dtype)
+    if all(k == 1 for k in geometry.window) and not geometry.bordered:
+        return _pointwise(x, w, geometry, groups)
+    for axis, dilation in enumerate(geometry.x_dilation):
+        if dilation > 1 and geometry.stride[axis] == geometry.w_dilation[axis] == 1:
+            return _conv_phases(x, w, geometry, groups, axis)
+    if groups == x.shape[-1] > 1:
+        return _depthwise(x, w, geometry)
+    if groups == 1 and x.strides[0] < x.strides[-1]:
+        return _conv_swapped(x, w, geometry)
+    return _conv_columns(x, w, geometry, groups)
+
+
+def _pointwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+    steps = zip(geometry.spans, geometry.stride, strict=True)
+    x = x[(slice(None), *(slice(part.start, part.stop, s) for (_, _, part), s in steps))]
+    lead, channels = x.shape[:-1], x.shape[-1]
+    rows = x.reshape(math.prod(lead), channels)
+    filters = w.reshape(channels // groups, w.shape[-1])
+    multiply = _product(x.dtype)
+    if groups == 1:
+        return multiply(rows, filters).reshape(*lead, w.shape[-1])
+    rows = rows.reshape(len(rows), groups, -1).transpose(1, 0, 2)
+    filters = filters.reshape(len(filters), groups, -1).transpose(1, 0, 2)
+    out = multiply(rows, filters)
+    return out.transpose(1, 0, 2).reshape(*lead, w.shape[-1])
+
+
+def _product(dtype: np.dtype) -> Callable[..., np.ndarray]:
+    return integer_product(np.matmul) if dtype.kind in "biu" else np.matmul
+
+
+def _conv_phases(
+    x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int, axis: int
+) -> np.ndarray:
+    """Dilated input, one axis: every d-th output position meets the same taps, none of them zero.
+
+    Position r + d * q meets tap k0 + d * t at input q + t + (r + k0 - low) / d.
+    """
+    d = geometry.x_dilation[axis]
+    low = geometry.padding[axis][0]
+    total, n = geometry.positions[axis], x.shape[1 + axis]
+    out = np.zeros((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
+    for r in range(min(d, total)):
+        k0 = (low - r) % d
+        taps = w[(slice(None),) * axis + (slice(k0, None, d),)]
+        count, reach = (total - r + d - 1) // d, taps.shape[axis]
+        begin = -((r + k0 - low) // d)
+        ends = begin, count + reach - 1 - begin - n
+        phase = replace(
+            geometry,
+            padding=(*geometry.padding[:axis], ends, *geometry.padding[axis + 1 :]),
+            x_dilation=(*geometry.x_dilation[:axis], 1, *geometry.x_dilation[axis + 1 :]),
+            window=taps.shape[:-2],
+        )
+        if reach:
+            place = (slice(None),) * (1 + axis) + (slice(r, None, d),)
+            out[place] = _conv(x, taps, phase, groups)
+    return out
+
+
+def _conv_columns(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+    out = np.empty((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
+    depth = math.prod(w.shape[:-1])
+    filters = w.reshape(depth, groups, -1).transpose(1, 0, 2)
+    multiply = _product(x.dtype)
+    direct = groups == 1 and x.dtype.kind not in "biu"
+    blocks = _columns(
+        x,
+        geometry,
+        groups,
+        geometry.positions,
+        geometry.stride,
+        geometry.window,
+        geometry.w_dilation,
+    )
+    for images, rows, columns in blocks:
+        # A block holds several whole images or several rows of one: contiguous either way.
+        target = out[images, rows].reshape(columns.shape[1], groups, -1)
+        if direct:
+            np.matmul(columns[0], filters[0], out=target[:, 0])
+        else:
+            target[...] = multiply(columns, filters).transpose(1, 0, 2)
+    return out
+
+
+def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
+    """The case where x[N, *space, C] lies in memory as [C, *space, N]: the gradient of a filter.
+
+    The roles of window and positions are exchanged, so that memory is read in its own order, and
+    the sum over C runs over blocks of columns.
+    """
+    x = x.transpose(x.ndim - 1, *range(1, x.ndim - 1), 0)
+    w = w.transpose(w.ndim - 2, *range(w.ndim - 2), w.ndim - 1)
+    channels, depth = x.shape[-1], w.shape[-1]
+    total = np.zeros((math.prod(geometry.positions) * channels, depth), x.dtype)
+    multiply = _product(x.dtype)
+    blocks = _columns(
+        x,
+        geometry,
+        1,
+        geometry.window,
+        geometry.w_dilation,
+        geometry.positions,
+        geometry.stride,
+    )
+    for images, rows, columns in blocks:
+        total += multiply(columns[0].T, w[images, rows].reshape(-1, depth))
+    return np.moveaxis(total.reshape(*geometry.positions, channels, depth), -2, 0)
+
+
+def _columns(
+    x: np.ndarray,
+    geometry: _Geometry,
+    groups: int,
+    positions: Sizes,
+    step: Sizes,
+    offsets: Sizes,
+    spread: Sizes,
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Blocks of windows: images, rows of positions, matrices[groups, position, offset * C/groups].
+
+    Window p, o begins at element p * step + o * spread of the padded x. The matrices of one block
+    are overwritten by the next.
+    """
+    count, channels = x.shape[0], x.shape[-1]
+    width = math.prod(offsets) * channels
+    per_row = math.prod(positions[1:]) * width
+    images = min(count, max(1, _COLUMNS // (per_row * positions[0])))
+    rows = positions[0] if images > 1 else min(positions[0], max(1, _COLUMNS // per_row))
+    planar = groups == 1 and offsets[-1] * channels < _SHORT_RUN <= positions[-1]
+    buffer = np.empty(images * rows * per_row, x.dtype)
+    for first, padded in _padded_blocks(x, geometry, images, planar):
+        view = _windows(padded, groups, positions, step, offsets, spread)
+        for top in range(0, positions[0], rows):
+            part = view[:, :, top : top + rows]
+            shape = part.shape
+            if planar:
+                # [offsets, C, positions]: short runs of channels become long runs of positions.
+                split = 2 + len(positions)
+                flat = buffer[: part.size].reshape(shape[split:] + shape[:split])
+                np.copyto(flat, part.transpose(*range(split, part.ndim), *range(split)))
+                matrices = flat.reshape(1, width, -1).transpose(0, 2, 1)
+            else:
+                flat = buffer[: part.size].reshape(shape)
+                np.copyto(flat, part)
+                matrices = flat.reshape(groups, -1, width // groups)
+            yield slice(first, first + len(padded)), slice(top, top + shape[2]), matrices
+
+
+def _padded_blocks(
+    x: np.ndarray, geometry: _Geometry, images: int, planar: bool = False
+) -> Iterator[tuple[int, np.ndarray]]:
+    """x in blocks of images, dilated and padded in a scratch array that is reused."""
+    source = (slice(None), *(part for _, _, part in geometry.spans))
+    if not planar and not geometry.bordered:
+        for first in range(0, len(x), images):
+            yield first, x[first : first + images][source]
+        return
+    channels = x.shape[-1]
+    if planar:
+        scratch = np.zeros((channels, images, *geometry.padded), x.dtype)
+        scratch = scratch.transpose(*range(1, scratch.ndim), 0)
+    else:
+        scratch = np.zeros((images, *geometry.padded, channels), x.dtype)
+    # The borders stay zero: only the interior is written again.
+    interior = scratch[(slice(None), *(target for _, target, _ in geometry.spans))]
+    for first in range(0, len(x), images):
+        block = x[first : first + images][source]
+        interior[: len(block)] = block
+        yield first, scratch[: len(block)]
+
+
+def _windows(
+    padded: np.ndarray, groups: int, positions: Sizes, step: Sizes, offsets: Sizes, spread: Sizes
+) -> np.ndarray:
+    """A view [groups, images, *positions, *offsets, C/groups] of padded[images, *space, C]."""
+    image, *space, channel = padded.strides
+    per_group = padded.shape[-1] // groups
+    shape = (groups, padded.shape[0], *positions, *offsets, per_group)
+    strides = (
+        per_group * channel,
+        image,
+        *(s * k for s, k in zip(space, step, strict=True)),
+        *(s * k for s, k in zip(space, spread, strict=True)),
+        channel,
+    )
+    return as_strided(padded, shape, strides)
+
+
+def _depthwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
+    """One input channel per group: a sum of shifted images, each scaled by one tap."""
+    if w.shape[-1] > x.shape[-1]:
+        x = x.repeat(w.shape[-1] // x.shape[-1], axis=-1)
+    count, channels = x.shape[0], x.shape[-1]
+    positions, window = geometry.positions, geometry.window
+    out = np.empty((count, *positions, channels), x.dtype)
+    # Taps repeated along the last positions: the inner loops run over rows, not channels.
+    taps = w.repeat(positions[-1], axis=-2)
+    images = max(1, _DEPTHWISE_BLOCK // math.prod(out.shape[1:]))
+    scratch = np.empty((min(images, count), *out.shape[1:]), x.dtype)
+    for first, padded in _padded_blocks(x, geometry, images):
+        view = _windows(padded, 1, positions, geometry.stride, window, geometry.w_dilation)[0]
+        target = out[first : first + len(padded)]
+        for offset in np.ndindex(window):
+            shifted = view[(...,) + offset + (slice(None),)]
+            if any(offset):
+                product = np.multiply(shifted, taps[offset], out=scratch[: len(padded)])
+                np.add(target, product, out=target)
+            else:
+                np.multiply(shifted, taps[offset], out=target)
+    return out
+
+
+def window_sum(
+    x: np.ndarray,
+    *,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+) -> np.ndarray:
+    """out[p] = sum over k of x[p * stride + k * w_dilation - low], zero outside x.
+
+    All parameters have one entry per axis of x; x is dilated and padded as in `conv`.
+    """
+    return _window_reduce(np.add, 0, x, window, stride, padding, x_dilation, w_dilation)
+
+
+def window_max(
+    x: np.ndarray,
+    *,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+) -> np.ndarray:
+    """Like `window_sum` with the maximum; outside x lies the least value of the dtype."""
+    least = _extreme(x.dtype, -1)
+    return _window_reduce(np.maximum, least, x, window, stride, padding, x_dilation, w_dilation)
+
+
+def window_min(
+    x: np.ndarray,
+    *,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+) -> np.ndarray:
+    """Like `window_sum` with the minimum; outside x lies the greatest value of the dtype."""
+    greatest = _extreme(x.dtype, 1)
+    return _window_reduce(np.minimum, greatest, x, window, stride, padding, x_dilation, w_dilation)
+
+
+def _extreme(dtype: np.dtype, sign: int) -> float | int | bool:
+    if dtype.kind == "b":
+        return sign > 0
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return info.max if sign > 0 else info.min
+    return sign * math.inf
+
+
+def _window_reduce(
+    ufunc: np.ufunc,
+    identity: float | int | bool,
+    x: np.ndarray,
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+) -> np.ndarray:
+    dtype, x = x.dtype, widened(x)
+    # Windows are boxes: one axis after the other does the work of all.
+    for axis, (low, high) in enumerate(padding):
+        if low or high or x_dilation[axis] > 1:
+            widths = [(0, 0, 0)] * x.ndim
+            widths[axis] = low, high, x_dilation[axis] - 1
+            x = pad(x, np.asarray(identity, x.dtype), widths=widths)
+        k, s, d = window[axis], stride[axis], w_dilation[axis]
+        count = window_positions(x.shape[axis], k, s, d)
+        if k and count and x.size:
+            rows = x if axis == 0 else np.moveaxis(x, axis, 0)
+            x = np.moveaxis(_slide(ufunc, rows, k, s, d, count), 0, axis)
+        else:
+            x = np.full((*x.shape[:axis], count, *x.shape[axis + 1 :]), identity, x.dtype)
+    return x.astype(dtype, copy=False)
+
+
+def _slide(
+    ufunc: np.ufunc, x: np.ndarray, window: int, stride: int, dilation: int, count: int
+) -> np.ndarray:
+    """Reduces `count` windows along the first axis."""
+    reach = (count - 1) * stride + 1
+
+    def shifted(rows: np.ndarray, k: int) -> np.ndarray:
+        return rows[k * dilation : k * dilation + reach : stride]
+
+    if window == 1:
+        return shifted(x, 0)
+    if window <= _FEW_TAPS:
+        out = ufunc(shifted(x, 0), shifted(x, 1))
+        for k in range(2, window):
+            ufunc(out, shifted(x, k), out=out)
+        return out
+    if count <= window:
+        span = (window - 1) * dilation + 1
+        parts = (x[p * stride : p * stride + span : dilation] for p in range(count))
+        return np.stack([ufunc.reduce(part, axis=0, dtype=x.dtype) for part in parts])
+    return _slide_by_doubling(ufunc, x, window, dilation, shifted)
+
+
+def _slide_by_doubling(
+    ufunc: np.ufunc,
+    x: np.ndarray,
+    window: int,
+    dilation: int,
+    shifted: Callable[[np.ndarray, int], np.ndarray],
+) -> np.ndarray:
+    # Windows of 1, 2, 4, ... elements; those in the binary form of `window`, laid end to end.
+    out, taken, span = None, 0, 1
+    while True:
+        if window & span:
+            part = shifted(x, taken)
+            out = part if out is None else ufunc(out, part)
+            taken += span
+        if taken == window:
+            return out
+        x = ufunc(x[: -span * dilation], x[span * dilation :])
+        span *= 2

@@ -1,0 +1,215 @@
+"""Elementwise kernels where one NumPy ufunc is not the whole story, and simple reductions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lucidfn.types import SCALARS, bfloat16
+
+Axes = tuple[int, ...]
+
+
+def div(x: Any, y: Any) -> Any:
+    """True division of floats; integers divide towards zero, by zero gives -1 (all bits set)."""
+    if _kind(x, y) not in "iu":
+        return np.divide(x, y)
+    x, y = _same_dtype(x, y)
+    zero = np.equal(y, 0)
+    safe = np.where(zero, np.ones((), y.dtype), y)
+    quotient = np.floor_divide(x, safe)
+    if y.dtype.kind == "i":  # floor to truncation: one more where a negative quotient is inexact
+        inexact = np.not_equal(np.multiply(quotient, safe), x)
+        quotient = quotient + (inexact & (np.less(x, 0) != np.less(safe, 0))).astype(y.dtype)
+    return np.where(zero, np.full((), -1).astype(y.dtype), quotient).astype(y.dtype, copy=False)
+
+
+def _kind(x: Any, y: Any) -> str:
+    return (x if type(x) not in SCALARS else y).dtype.kind
+
+
+def _same_dtype(x: Any, y: Any) -> tuple[Any, Any]:
+    if type(x) in SCALARS:
+        return np.asarray(x, y.dtype), y
+    return x, np.asarray(y, x.dtype)
+
+
+def rem(x: Any, y: Any) -> Any:
+    """x - y * trunc(x / y); an integer modulo zero gives x."""
+    if _kind(x, y) not in "iu":
+        return np.fmod(x, y)
+    x, y = _same_dtype(x, y)
+    zero = np.equal(y, 0)
+    return np.where(zero, x, np.fmod(x, np.where(zero, np.ones((), y.dtype), y)))
+
+
+def power(x: Any, y: Any) -> Any:
+    """x ** y; an integer to a negative power gives 0, but for 1 and -1."""
+    if _kind(x, y) != "i":
+        return np.power(x, y)
+    x, y = _same_dtype(x, y)
+    negative = np.less(y, 0)
+    out = np.power(x, np.where(negative, np.zeros((), y.dtype), y))
+    if not negative.any():
+        return out
+    sign = np.where(np.equal(x, -1), np.where(y & 1, -1, 1), np.equal(x, 1)).astype(x.dtype)
+    return np.where(negative, sign, out)
+
+
+def integer_pow(x: np.ndarray, *, n: int) -> np.ndarray:
+    """x ** n by squaring: a fixed number of multiplications."""
+    if n == 0:
+        return np.ones_like(x)
+    result, base, left = None, x, abs(n)
+    while left:
+        if left & 1:
+            result = base if result is None else np.multiply(result, base)
+        left >>= 1
+        if left:
+            base = np.multiply(base, base)
+    return np.positive(result) if n > 0 else div(np.ones((), x.dtype), result)
+
+
+def select(pred: Any, x: Any, y: Any) -> Any:
+    if type(x) in SCALARS and type(y) in SCALARS:
+        x = np.asarray(x, np.float32 if type(x) is float else None)
+    return np.where(pred, x, y)
+
+
+def convert(x: Any, *, dtype: np.dtype) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype.kind == "c" and dtype.kind not in "cb":
+        x = x.real
+    if x.dtype == bfloat16 and dtype.kind in "iu":
+        x = x.astype(np.float32)
+    return x.astype(dtype, copy=False)
+
+
+def bitcast(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    return np.ascontiguousarray(x).view(dtype).reshape(x.shape)
+
+
+def rsqrt(x: np.ndarray) -> np.ndarray:
+    return np.reciprocal(np.sqrt(x))
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, np.zeros((), x.dtype))
+
+
+def clamp(lo: Any, x: Any, hi: Any) -> np.ndarray:
+    return np.minimum(np.maximum(x, lo), hi)
+
+
+def complex_parts(x: Any, y: Any) -> np.ndarray:
+    x, y = np.asarray(x), np.asarray(y)
+    wide = np.float64 in (x.dtype, y.dtype)
+    out = np.empty(np.broadcast_shapes(x.shape, y.shape), np.complex128 if wide else np.complex64)
+    out.real, out.imag = x, y
+    return out
+
+
+def real(x: np.ndarray) -> np.ndarray:
+    return np.real(x).copy()
+
+
+def imag(x: np.ndarray) -> np.ndarray:
+    return np.imag(x).copy()
+
+
+def eq(x: Any, y: Any) -> Any:
+    if type(x) not in SCALARS and x.dtype.names:  # random keys compare by their bits
+        return np.equal(np.asarray(x).view(np.uint64), np.asarray(y).view(np.uint64))
+    return np.equal(x, y)
+
+
+def ne(x: Any, y: Any) -> Any:
+    return np.logical_not(eq(x, y))
+
+
+def shift_left(x: Any, n: Any) -> np.ndarray:
+    """x << n; 0 where n reaches the width."""
+    x, n = _shift_operands(x, n)
+    over = np.greater_equal(n.view(_unsigned(n)), _bits_of(x))
+    by = np.where(over, np.zeros((), n.dtype), n)
+    return np.where(over, np.zeros((), x.dtype), np.left_shift(x, by))
+
+
+def shift_right_logical(x: Any, n: Any) -> np.ndarray:
+    """x >> n on the unsigned bits; 0 where n reaches the width."""
+    x, n = _shift_operands(x, n)
+    bits, by = x.view(_unsigned(x)), n.view(_unsigned(n))
+    over = np.greater_equal(by, _bits_of(x))
+    shifted = np.right_shift(bits, np.where(over, np.zeros((), by.dtype), by))
+    return np.where(over, np.zeros((), bits.dtype), shifted).view(x.dtype)
+
+
+def shift_right_arithmetic(x: Any, n: Any) -> np.ndarray:
+    """x >> n keeping the sign; the sign everywhere where n reaches the width."""
+    x, n = _shift_operands(x, n)
+    over = np.greater_equal(n.view(_unsigned(n)), _bits_of(x))
+    return np.right_shift(x, np.where(over, np.full((), _bits_of(x) - 1, n.dtype), n))
+
+
+def _shift_operands(x: Any, n: Any) -> tuple[np.ndarray, np.ndarray]:
+    x, n = _same_dtype(x, n)
+    x, n = np.asarray(x), np.asarray(n)
+    return (np.ascontiguousarray(x).reshape(x.shape), np.ascontiguousarray(n).reshape(n.shape))
+
+
+def _bits_of(x: np.ndarray) -> int:
+    return x.dtype.itemsize * 8
+
+
+def _unsigned(x: np.ndarray) -> np.dtype:
+    return np.dtype(f"u{x.dtype.itemsize}")
+
+
+# ------------------------------------------------------------------ shapes and reductions
+
+def full(*, shape: Axes, dtype: np.dtype, value: Any) -> np.ndarray:
+    if dtype.kind != "V" and not value and str(value)[0] != "-":
+        return np.zeros(shape, dtype)
+    return np.full(shape, value, dtype)
+
+
+def broadcast_to(x: Any, *, shape: Axes) -> np.ndarray:
+    return np.broadcast_to(x, shape)
+
+
+def slice_(x: np.ndarray, *, start: Axes, stop: Axes, stride: Axes) -> np.ndarray:
+    return x[tuple(map(slice, start, stop, stride))]
+
+
+def _wide(x: np.ndarray) -> bool:
+    """Whether a 16-bit float needs a wider accumulator."""
+    return x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
+
+
+def reduce_sum(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    if _wide(x):
+        return np.add.reduce(x.astype(np.float32), axes).astype(x.dtype)
+    return np.add.reduce(x, axes, x.dtype)
+
+
+def reduce_prod(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    if _wide(x):
+        return np.multiply.reduce(x.astype(np.float32), axes).astype(x.dtype)
+    return np.multiply.reduce(x, axes, x.dtype)
+
+
+def reduce_max(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    return np.maximum.reduce(x, axes)
+
+
+def reduce_min(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    return np.minimum.reduce(x, axes)
+
+
+def reduce_and(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    return np.logical_and.reduce(x, axes)
+
+
+def reduce_or(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    return np.logical_or.reduce(x, axes)

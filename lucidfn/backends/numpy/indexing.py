@@ -1,0 +1,300 @@
+"""Taking, placing and arranging elements: gather, scatter, slices, padding, concatenation.
+
+Index tuples are turned into one flat index wherever the indexed axes form one block of memory:
+`take` and the one-dimensional `ufunc.at` are several times faster than fancy indexing.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .precision import HALVES, SINGLE
+
+Axes = tuple[int, ...]
+
+# Elements that one call of `ufunc.at` combines: bounds the memory of the expanded index.
+_SCATTER_BLOCK = 65536
+
+
+def gather(x: np.ndarray, indices: np.ndarray, *, axes: Axes, mode: str, fill: Any) -> np.ndarray:
+    """out[b, r] = x[indices[b, 0], ..., indices[b, k-1], r], the indexed axes being `axes`.
+
+    `indices` is integer[..., k]; r runs over the other axes of x, in order. An index outside its
+    axis raises IndexError ("raise", where negative ones count from the end), is clamped ("clip"),
+    yields `fill` ("fill"), or must not occur ("unchecked").
+    """
+    if not axes:
+        return np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
+    indices = _signed(indices)
+    if mode == "fill":
+        return _gather_or_fill(x, indices, axes, fill)
+    if mode == "clip":
+        indices = indices.clip(0, [x.shape[axis] - 1 for axis in axes])
+    try:
+        if len(axes) == 1:
+            return _take(x, indices[..., 0], axes[0])
+        return _take_many(x, indices, axes)
+    except IndexError:
+        # The kernel's own check of the range is free as long as nothing is wrong.
+        _check_bounds(indices, x.shape, axes)
+        raise
+
+
+def _take(x: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
+    out = np.asarray(x.take(index, axis=axis))
+    if axis == 0 or index.ndim == 0:
+        return out
+    front = range(axis, axis + index.ndim)
+    return out.transpose(*front, *range(axis), *range(axis + index.ndim, out.ndim))
+
+
+def _take_many(x: np.ndarray, indices: np.ndarray, axes: Axes) -> np.ndarray:
+    rest = tuple(axis for axis in range(x.ndim) if axis not in axes)
+    x = x.transpose(axes + rest)
+    parts = tuple(indices[..., j] for j in range(len(axes)))
+    sizes = x.shape[: len(axes)]
+    if not x.flags.c_contiguous or x.size == 0:
+        return np.asarray(x[parts])
+    if indices.size:
+        low, high = _extremes(indices)
+        if any(a < 0 or b >= n for a, b, n in zip(low, high, sizes, strict=True)):
+            return np.asarray(x[parts])
+    table = x.reshape((-1, *x.shape[len(axes) :]))
+    return np.asarray(table.take(_flat_index(indices, sizes), axis=0))
+
+
+def _gather_or_fill(x: np.ndarray, indices: np.ndarray, axes: Axes, fill: Any) -> np.ndarray:
+    sizes = tuple(x.shape[axis] for axis in axes)
+    if 0 in sizes:
+        rest = tuple(n for axis, n in enumerate(x.shape) if axis not in axes)
+        return np.full(indices.shape[:-1] + rest, fill, x.dtype)
+    inside = _inside(indices, sizes)
+    if inside is None:
+        return gather(x, indices, axes=axes, mode="unchecked", fill=fill)
+    out = gather(x, indices, axes=axes, mode="clip", fill=fill)
+    out[~inside] = fill
+    return out
+
+
+def _signed(indices: np.ndarray) -> np.ndarray:
+    if indices.dtype == np.uint64:
+        indices = np.minimum(indices, np.uint64(np.iinfo(np.int64).max))
+    return indices.astype(np.intp, copy=False)
+
+
+def _extremes(indices: np.ndarray) -> tuple[list[int], list[int]]:
+    lead = tuple(range(indices.ndim - 1))
+    return indices.min(axis=lead).tolist(), indices.max(axis=lead).tolist()
+
+
+def _inside(indices: np.ndarray, sizes: Axes) -> np.ndarray | None:
+    """Which index tuples lie in [0, size) on every axis; None when all of them do."""
+    if not indices.size:
+        return None
+    low, high = _extremes(indices)
+    if all(a >= 0 and b < n for a, b, n in zip(low, high, sizes, strict=True)):
+        return None
+    return ((indices >= 0) & (indices < np.array(sizes))).all(axis=-1)
+
+
+def _check_bounds(indices: np.ndarray, shape: Axes, axes: Axes) -> None:
+    for j, axis in enumerate(axes):
+        index, size = indices[..., j], shape[axis]
+        bad = (index < -size) | (index >= size)
+        if bad.any():
+            first = int(index[bad][0])
+            raise IndexError(f"index {first} is out of bounds for axis {axis} with size {size}")
+
+
+def _flat_index(indices: np.ndarray, sizes: Axes) -> np.ndarray:
+    # Row-major: ((i0 * n1) + i1) * n2 + i2 ...
+    flat = indices[..., 0]
+    for j in range(1, len(sizes)):
+        flat = flat * sizes[j] + indices[..., j]
+    return flat
+
+
+def _scatter(
+    ufunc: np.ufunc | None,
+    x: np.ndarray,
+    indices: np.ndarray,
+    updates: np.ndarray,
+    axes: Axes,
+    mode: str,
+) -> np.ndarray:
+    """x with updates combined at the places by `ufunc`, or overwritten in order without one."""
+    dtype = x.dtype
+    if ufunc is not None and dtype in HALVES:
+        # Repeated additions to one place would otherwise round each time.
+        x, updates = x.astype(SINGLE), updates.astype(SINGLE)
+    order = axes + tuple(axis for axis in range(x.ndim) if axis not in axes)
+    out = x.transpose(order).copy(order="C")
+    sizes, rest = out.shape[: len(axes)], out.shape[len(axes) :]
+    width = math.prod(rest)
+    count = math.prod(indices.shape[:-1])
+    if count and width:
+        flat, updates = _places(indices, updates.reshape(count, width), x.shape, axes, mode)
+        rows = out.reshape(math.prod(sizes), width)
+        if ufunc is None:
+            rows[flat] = updates
+        else:
+            _combine_rows(ufunc, rows, flat, updates)
+    inverse = tuple(sorted(range(x.ndim), key=order.__getitem__))
+    return out.transpose(inverse).astype(dtype, copy=False)
+
+
+def _places(
+    indices: np.ndarray, updates: np.ndarray, shape: Axes, axes: Axes, mode: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The flat row of each update, and the updates that have one."""
+    sizes = tuple(shape[axis] for axis in axes)
+    if not axes:
+        return np.zeros(len(updates), np.intp), updates
+    indices = _signed(indices).reshape(len(updates), len(axes))
+    if mode == "clip" and 0 not in sizes:
+        indices = indices.clip(0, [n - 1 for n in sizes])
+    elif mode == "drop":
+        inside = _inside(indices, sizes)
+        if inside is not None:
+            indices, updates = indices[inside], updates[inside]
+    elif mode != "unchecked":
+        _check_bounds(indices, shape, axes)
+        if (indices < 0).any():
+            indices = np.where(indices < 0, indices + np.array(sizes), indices)
+    return _flat_index(indices, sizes), updates
+
+
+def _combine_rows(ufunc: np.ufunc, rows: np.ndarray, flat: np.ndarray, updates: np.ndarray) -> None:
+    # Rows are spread into single elements: only the one-dimensional `at` is fast.
+    width = rows.shape[1]
+    target, source = rows.reshape(-1), updates.reshape(-1)
+    if width == 1:
+        ufunc.at(target, flat, source)
+        return
+    start, across = flat * width, np.arange(width)
+    step = max(1, _SCATTER_BLOCK // width)
+    for i in range(0, len(flat), step):
+        index = (start[i : i + step, None] + across).reshape(-1)
+        ufunc.at(target, index, source[i * width : (i + step) * width])
+
+
+def scatter_set(
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+) -> np.ndarray:
+    """x with x[indices[b], r] = updates[b, r]; of several updates of one place the last wins.
+
+    `updates` has the shape of `gather(x, indices, axes=axes)`. An index outside its axis raises
+    IndexError ("raise"), is clamped ("clip"), is ignored ("drop"), or must not occur ("unchecked").
+    """
+    return _scatter(None, x, indices, updates, axes, mode)
+
+
+def scatter_add(
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+) -> np.ndarray:
+    """Like `scatter_set`, but updates are added; those of one place accumulate."""
+    return _scatter(np.add, x, indices, updates, axes, mode)
+
+
+def scatter_mul(
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+) -> np.ndarray:
+    """Like `scatter_set`, but places are multiplied by their updates."""
+    return _scatter(np.multiply, x, indices, updates, axes, mode)
+
+
+def scatter_min(
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+) -> np.ndarray:
+    """Like `scatter_set`, but a place keeps the least of its value and its updates (or NaN)."""
+    return _scatter(np.minimum, x, indices, updates, axes, mode)
+
+
+def scatter_max(
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+) -> np.ndarray:
+    """Like `scatter_set`, but a place keeps the greatest of its value and its updates (or NaN)."""
+    return _scatter(np.maximum, x, indices, updates, axes, mode)
+
+
+def _window(starts: Sequence[Any], sizes: Sequence[int], shape: Axes) -> tuple[slice, ...]:
+    begins = (
+        min(max(int(start), 0), n - size)
+        for start, size, n in zip(starts, sizes, shape, strict=True)
+    )
+    return tuple(slice(b, b + size) for b, size in zip(begins, sizes, strict=True))
+
+
+def dynamic_slice(x: np.ndarray, *starts: Any, sizes: Sequence[int]) -> np.ndarray:
+    """The block of shape `sizes` that begins at `starts`, moved as needed to lie inside x.
+
+    The result is a view of x.
+    """
+    return x[(*_window(starts, sizes, x.shape), ...)]
+
+
+def dynamic_update_slice(x: np.ndarray, update: np.ndarray, *starts: Any) -> np.ndarray:
+    """x with the block that begins at `starts` (clamped likewise) replaced by `update`."""
+    out = x.copy()
+    out[(*_window(starts, update.shape, x.shape), ...)] = update
+    return out
+
+
+def pad(x: np.ndarray, value: Any, *, widths: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """x with `value` put around and between its elements.
+
+    `widths` has (low, high, interior) per axis: first `interior` values go between neighbours, then
+    `low` and `high` at the ends; negative ends crop.
+    """
+    if all(inner == 0 and low <= 0 and high <= 0 for low, high, inner in widths):
+        ends = zip(x.shape, widths, strict=True)
+        return x[(*(slice(-low, max(n + high, -low)) for n, (low, high, _) in ends), ...)]
+    spans = [pad_span(n, *width) for n, width in zip(x.shape, widths, strict=True)]
+    shape = tuple(size for size, _, _ in spans)
+    value = np.asarray(value, x.dtype)
+    # Fresh zero pages are free; -0.0 is a fill like any other.
+    if value == 0 and not value.tobytes().strip(b"\0"):
+        out = np.zeros(shape, x.dtype)
+    else:
+        out = np.full(shape, value, x.dtype)
+    if out.size and x.size:
+        target = tuple(target for _, target, _ in spans)
+        source = tuple(source for _, _, source in spans)
+        out[(*target, ...)] = x[(*source, ...)]
+    return out
+
+
+def pad_span(size: int, low: int, high: int, interior: int) -> tuple[int, slice, slice]:
+    """Padded size of an axis, and the slices (of the result, of x) that hold the same elements."""
+    step = interior + 1
+    total = max(0, low + (max(0, size - 1) * step + 1 if size else 0) + high)
+    # Element k lands on low + k * step; keep those inside [0, total).
+    first = max(0, -(low // step))
+    stop = min(size, max(first, (total - 1 - low) // step + 1))
+    start = low + first * step
+    return total, slice(start, start + max(0, stop - first) * step, step), slice(first, stop)
+
+
+def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
+    """The arrays one after another along `axis`."""
+    return np.concatenate(xs, axis=axis)
+
+
+def flip(x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """x read backwards along `axes`, as a view."""
+    return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim)) + (...,)]
+
+
+def iota(shape: Sequence[int], dtype: Any, axis: int) -> np.ndarray:
+    """An array whose elements are their own position along `axis`.
+
+    >>> iota((2, 3), np.int32, 1).tolist()
+    [[0, 1, 2], [0, 1, 2]]
+    """
+    out = np.empty(shape, dtype)
+    column = [1] * out.ndim
+    column[axis] = -1
+    out[...] = np.arange(out.shape[axis]).astype(dtype).reshape(column)
+    return out

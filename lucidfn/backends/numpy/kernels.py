@@ -1,0 +1,59 @@
+"""The table of NumPy kernels: one line a primitive.
+
+`UFUNCS` are applied as they are, with `out=` where the compiler has a buffer to give; `KERNELS`
+holds all primitives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lucidfn import ops
+from lucidfn.backends.numpy import contract, indexing, sorting
+from lucidfn.backends.numpy import elementwise as ew
+from lucidfn.core.primitive import Primitive
+
+UFUNCS: dict[Primitive, np.ufunc] = {
+    ops.add: np.add, ops.sub: np.subtract, ops.mul: np.multiply, ops.neg: np.negative,
+    ops.max: np.maximum, ops.min: np.minimum,
+    ops.exp: np.exp, ops.exp2: np.exp2, ops.expm1: np.expm1, ops.log: np.log, ops.log1p: np.log1p,
+    ops.sqrt: np.sqrt, ops.cbrt: np.cbrt, ops.square: np.square,
+    ops.sin: np.sin, ops.cos: np.cos, ops.tan: np.tan,
+    ops.asin: np.arcsin, ops.acos: np.arccos, ops.atan: np.arctan, ops.atan2: np.arctan2,
+    ops.sinh: np.sinh, ops.cosh: np.cosh, ops.tanh: np.tanh,
+    ops.asinh: np.arcsinh, ops.acosh: np.arccosh, ops.atanh: np.arctanh,
+    ops.abs: np.abs, ops.sign: np.sign, ops.floor: np.floor, ops.ceil: np.ceil, ops.round: np.rint,
+    ops.trunc: np.trunc, ops.nextafter: np.nextafter, ops.conj: np.conj,
+    ops.lt: np.less, ops.le: np.less_equal, ops.gt: np.greater, ops.ge: np.greater_equal,
+    ops.is_finite: np.isfinite, ops.is_nan: np.isnan, ops.signbit: np.signbit,
+    ops.bitwise_and: np.bitwise_and, ops.bitwise_or: np.bitwise_or,
+    ops.bitwise_xor: np.bitwise_xor, ops.bitwise_not: np.invert,
+}
+
+KERNELS: dict[Primitive, Callable[..., Any]] = {
+    **UFUNCS,
+    ops.div: ew.div, ops.rem: ew.rem, ops.pow: ew.power,
+    ops.integer_pow: ew.integer_pow, ops.rsqrt: ew.rsqrt, ops.relu: ew.relu, ops.clamp: ew.clamp,
+    ops.select: ew.select, ops.convert: ew.convert, ops.bitcast: ew.bitcast,
+    ops.copy: lambda x: x, ops.stop_gradient: lambda x: x,
+    ops.real: ew.real, ops.imag: ew.imag, ops.complex_: ew.complex_parts,
+    ops.eq: ew.eq, ops.ne: ew.ne,
+    ops.shift_left: ew.shift_left, ops.shift_right_logical: ew.shift_right_logical,
+    ops.shift_right_arithmetic: ew.shift_right_arithmetic,
+    ops.reshape: lambda x, *, shape: x.reshape(shape),
+    ops.permute: lambda x, *, order: x.transpose(order),
+    ops.broadcast_to: ew.broadcast_to, ops.flip: lambda x, *, axes: np.flip(x, axes),
+    ops.slice_: ew.slice_, ops.pad: indexing.pad, ops.concatenate: indexing.concatenate,
+    ops.full: ew.full,
+    ops.iota: lambda *, shape, dtype, axis: indexing.iota(shape, dtype, axis),
+    ops.reduce_sum: ew.reduce_sum, ops.reduce_prod: ew.reduce_prod,
+    ops.reduce_max: ew.reduce_max, ops.reduce_min: ew.reduce_min,
+    ops.reduce_and: ew.reduce_and, ops.reduce_or: ew.reduce_or,
+    ops.argmax: sorting.argmax, ops.argmin: sorting.argmin,
+    ops.cumsum: sorting.cumsum, ops.cumprod: sorting.cumprod, ops.cummax: sorting.cummax,
+    ops.cummin: sorting.cummin, ops.cumlogsumexp: sorting.cumlogsumexp,
+    ops.dot_general: contract.dot_general,
+}

@@ -1,0 +1,1 @@
+"""Primitives that contain programs: calls, checkpoints, custom rules."""

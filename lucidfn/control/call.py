@@ -1,0 +1,75 @@
+"""Applying a program as one operation: what `jit` leaves in the IR, and `checkpoint`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lucidfn.core.ir import Program
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.record import record
+from lucidfn.core.trace import type_of
+from lucidfn.transforms.programs import (
+    batch_program,
+    derived,
+    holes_of,
+    linearize_program,
+    transpose_program,
+)
+from lucidfn.types import ArrayType
+
+
+class Call(Primitive):
+    """Apply a program; what `jit` leaves in the IR."""
+
+    name, many, nested = "call", True, True
+
+    def infer(self, *types: ArrayType, program: Program, name: str = "") -> list[ArrayType]:
+        return program.output_types
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Program,
+                  name: str = "") -> tuple[list[Any], list[Any]]:
+        moving = tuple([t is not None for t in tangents])
+        forward, linear, n, moved = linearize_program(program, moving)
+        out = self(*args, program=forward, name=name)
+        outs, residuals = out[:n], out[n:]
+        got = iter(self(*residuals, *[t for t in tangents if t is not None], program=linear,
+                        name=name) if any(moved) else ())
+        return outs, [next(got) if m else None for m in moved]
+
+    def transpose(self, cts: Sequence[Any], *args: Any, program: Program,
+                  name: str = "") -> list[Any]:
+        holes = holes_of(args)
+        backward = transpose_program(program, holes, tuple([ct is not None for ct in cts]))
+        in_cts = iter(self(*[a for a, h in zip(args, holes, strict=True) if not h],
+                           *[ct for ct in cts if ct is not None], program=backward, name=name))
+        return [next(in_cts) if h else None for h in holes]
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Program,
+              name: str = "") -> list[Any]:
+        return self(*args, program=batch_program(program, tuple(batched), size), name=name)
+
+
+class Checkpoint(Call):
+    """A call whose derivative keeps the inputs and runs the forward pass again."""
+
+    name = "checkpoint"
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Program,
+                  name: str = "") -> tuple[list[Any], list[Any]]:
+        moving = tuple([t is not None for t in tangents])
+        forward, linear, n, moved = linearize_program(program, moving)
+
+        def tangent_of(*xs: Any) -> list[Any]:
+            residuals = forward(*xs[:len(args)])[n:]
+            return linear(*residuals, *xs[len(args):])
+
+        moved_in = [t for t in tangents if t is not None]
+        again = derived(program, ("again", moving), lambda: record(
+            tangent_of, [*program.input_types, *[type_of(t) for t in moved_in]], what="checkpoint"))
+        outs = self(*args, program=program, name=name)
+        got = iter(call(*args, *moved_in, program=again, name=name) if any(moved) else ())
+        return outs, [next(got) if m else None for m in moved]
+
+
+call, checkpoint = Call(), Checkpoint()

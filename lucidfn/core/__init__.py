@@ -1,0 +1,1 @@
+"""The intermediate representation, and how running Python code becomes one."""

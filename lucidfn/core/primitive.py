@@ -1,0 +1,142 @@
+"""The contract of a primitive: an operation that the transformations know, one method per rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lucidfn.core.source import describe_line, here, user_frame
+from lucidfn.core.trace import Tracer, current, type_of
+from lucidfn.errors import FloatingPointNaNError, MissingRuleError, ShapeError
+from lucidfn.types import ArrayType
+
+ALL: dict[str, Primitive] = {}  # for the tests that walk every primitive
+
+
+class Primitive:
+    """An operation the transformations know. Arrays are positional, all else is keyword.
+
+    infer      types of the inputs                -> type of the output
+    jvp        input tangents, output and inputs  -> output tangent (linear in the tangents)
+    transpose  output cotangent and inputs        -> input cotangents (None: not linear there)
+    batch      inputs with a leading batch axis   -> output with a leading batch axis
+
+    A zero tangent is None. In `transpose` an operand to differentiate with respect to is unknown:
+    a `Var` that has a type and no value (see `unknown`).
+    """
+
+    name: str
+    many = False    # whether the rules take and return lists of outputs
+    nested = False  # whether its kernel may run user code or whole programs
+    effect = False  # whether it must run even if nobody reads its outputs
+
+    def __init__(self, name: str | None = None):
+        self.name = name or self.name
+        ALL[self.name] = self
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        trace = current.get()
+        level = trace.level
+        for arg in args:
+            if isinstance(arg, Tracer) and arg.trace.level > level:
+                trace = arg.trace
+                level = trace.level
+        return trace.process(self, args, params)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    # ------------------------------------------------------------------ rules
+
+    def infer(self, *types: ArrayType, **params: Any) -> Any:
+        raise self.missing("infer", "computes its output's type")
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any, **params: Any) -> Any:
+        raise self.missing("jvp", "gives its derivative")
+
+    def transpose(self, ct: Any, *args: Any, **params: Any) -> Sequence[Any]:
+        raise self.missing("transpose", "runs its derivative backwards")
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, **params: Any) -> Any:
+        raise self.missing("batch", "lets vmap vectorise it")
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, **params: Any) -> tuple[Any, Any]:
+        """Primal output, and its tangent. Only call-like primitives override this."""
+        out = self(*args, **params)
+        return out, self.jvp(tangents, out, *args, **params)
+
+    def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType],
+              **params: Any) -> int:
+        """Floating point operations; the default counts one for each output element."""
+        return sum(t.size for t in outs)
+
+    # ------------------------------------------------------------------ messages
+
+    def missing(self, rule: str, purpose: str) -> MissingRuleError:
+        return MissingRuleError(
+            f"primitive '{self.name}' has no {rule} rule (it {purpose}). To add one, define "
+            f"`{rule}` on its class ({type(self).__name__}); see lucidfn.extend.")
+
+    def located(self, error: Exception, args: Sequence[Any]) -> Exception:
+        """The error with the user's line and the operands: their names, types and origins."""
+        if getattr(error, "_located", False):
+            return error
+        where = describe_line(here())
+        message = f"{self.name} at {where}: {error}"
+        operands = list(describe_operands(args))
+        kind = ShapeError if isinstance(error, ShapeError) else type(error)
+        try:
+            better = kind("\n  ".join([message, *operands]))
+        except Exception:
+            return error
+        better._located = True  # type: ignore[attr-defined]
+        return better
+
+    def not_finite(self, args: Sequence[Any], infs: bool) -> FloatingPointNaNError:
+        what = "NaN or inf" if infs else "NaN"
+        trace = current.get()
+        where = describe_line(trace.source or here())
+        return FloatingPointNaNError("\n  ".join([
+            f"first {what}: {self.name} at {where} produced it from", *describe_operands(args)]))
+
+
+def describe_operands(args: Sequence[Any]) -> list[str]:
+    """One aligned line for each array operand: the user's name, its type, where it comes from."""
+    names = local_names(args)
+    rows = []
+    for i, arg in enumerate(args):
+        try:
+            kind = str(type_of(arg))
+        except AttributeError:
+            kind = type(arg).__name__
+        origin = ""
+        if isinstance(arg, Tracer) and hasattr(arg.trace, "describe"):
+            origin = arg.trace.describe(arg)
+        rows.append((names[i] or f"operand {i + 1}", kind, origin or value_range(arg)))
+    widths = [max((len(r[c]) for r in rows), default=0) for c in (0, 1)]
+    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+
+
+def value_range(x: Any) -> str:
+    """min and max of a raw array, where it has them: what made a NaN is often visible there."""
+    try:
+        return f"min {x.min():.6g}, max {x.max():.6g}" if x.size and x.ndim else f"value {x:.6g}"
+    except Exception:
+        return ""
+
+
+def local_names(args: Sequence[Any]) -> list[str]:
+    """What the user calls these values, looked up by identity in the frame that is running."""
+    frame = user_frame()
+    if frame is None:
+        return [""] * len(args)
+    by_id: dict[int, str] = {}
+    for name, value in frame.f_locals.items():
+        by_id.setdefault(id(getattr(value, "value", value)), name)
+        by_id.setdefault(id(value), name)
+    return [by_id.get(id(arg), "") if not isinstance(arg, (bool, int, float)) else ""
+            for arg in args]
+
+
+def as_list(primitive: Primitive, out: Any) -> list[Any]:
+    return out if primitive.many else [out]

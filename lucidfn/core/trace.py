@@ -1,0 +1,171 @@
+"""Traces: what a primitive means where it is called, and the stand-ins that carry that meaning.
+
+Every primitive operation goes to one trace: the one with the highest level among its operands'
+and the innermost recorder. The trace evaluates, records, differentiates or batches it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from lucidfn.config import _settings
+from lucidfn.core.source import Source
+from lucidfn.errors import FloatingPointNaNError, MissingRuleError, UnexpectedTracerError
+from lucidfn.types import SCALARS, ArrayType, default_dtype_of
+
+if TYPE_CHECKING:
+    from lucidfn.core.primitive import Primitive
+
+levels = itertools.count(1)
+
+
+class Trace:
+    """Gives a meaning to primitives. A trace dies when its transformation returns."""
+
+    level: int = 0
+    alive: bool = True
+    what: str = "trace"  # the user's name of the transformation, for messages
+    source: Source | None = None  # what recorded equations inherit, while a program is re-run
+
+    def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+class Tracer:
+    """Stands for an array while a trace interprets the program that computes it."""
+
+    __slots__ = ("trace", "__weakref__")
+    trace: Trace
+    type: ArrayType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.type.size
+
+    def concrete(self, error: Callable[..., Exception], use: str) -> Any:
+        """The value, as a raw array, where there is one; else raise the error that shows the fix."""
+        raise NotImplementedError
+
+
+def leaked(tracer: Tracer) -> UnexpectedTracerError:
+    origin = tracer.trace.describe(tracer) if hasattr(tracer.trace, "describe") else ""
+    return UnexpectedTracerError(
+        f"a traced {tracer.type} was used after {tracer.trace.what} had finished"
+        f"{origin and f'; it is {origin}'}. A traced value lives only while the function that "
+        "makes it is being traced: something kept it (a global, an attribute, a list). Return it "
+        "from the function instead; for a value to look at while it runs use lf.debug.print.")
+
+
+# ------------------------------------------------------------------ evaluation and backends
+
+class Backend:
+    """How primitives run on one kind of array: a table of kernels and a compiler."""
+
+    name: str
+    kernels: dict[Primitive, Callable[..., Any]]
+
+    def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Evaluate one primitive."""
+        raise NotImplementedError
+
+    def compile(self, program: Any) -> Callable[..., list[Any]]:
+        """A function of raw arrays that computes the program's outputs."""
+        raise NotImplementedError
+
+    def asarray(self, value: Any, dtype: Any) -> Any:
+        """An array of this backend from a Python scalar, nested list or ndarray."""
+        raise NotImplementedError
+
+    def has_nan(self, value: Any, infs: bool = False) -> bool:
+        """Whether a floating array holds a NaN (or an inf)."""
+        raise NotImplementedError
+
+
+OWNERS: dict[type, Backend] = {}  # the one registry: which backend owns an array type
+BACKENDS: dict[str, Backend] = {}
+
+
+def backend_of(args: Sequence[Any]) -> Backend:
+    for arg in args:
+        backend = OWNERS.get(type(arg))
+        if backend is not None:
+            return backend
+    return BACKENDS["numpy"]
+
+
+class EvalTrace(Trace):
+    """Runs primitives on raw arrays, now."""
+
+    def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        backend = None
+        for arg in args:
+            backend = OWNERS.get(type(arg))
+            if backend is not None:
+                break
+        else:
+            backend = BACKENDS["numpy"]
+        try:
+            out = backend.run(primitive, args, params)
+        except Exception as error:
+            raise self.explained(error, primitive, args, params) from error
+        if _settings.get().debug_nans or _settings.get().debug_infs:
+            check_finite(backend, primitive, args, out)
+        return out
+
+    @staticmethod
+    def explained(error: Exception, primitive: Primitive, args: Sequence[Any],
+                  params: dict[str, Any]) -> Exception:
+        """The message of the type rule where it objects too; it names shapes and dtypes."""
+        if isinstance(error, (MissingRuleError, FloatingPointNaNError)) or primitive.nested:
+            return error
+        try:
+            primitive.infer(*map(type_of, args), **params)
+        except Exception as better:
+            return primitive.located(better, args)
+        return primitive.located(error, args)
+
+
+def check_finite(backend: Backend, primitive: Primitive, args: Sequence[Any], out: Any) -> None:
+    """`debug_nans`: raise at the first primitive whose output has a NaN."""
+    outs = out if primitive.many else [out]
+    infs = _settings.get().debug_infs
+    for o in outs:
+        if type(o) not in SCALARS and backend.has_nan(o, infs):
+            raise primitive.not_finite(args, infs)
+
+
+eval_trace = EvalTrace()
+current: ContextVar[Trace] = ContextVar("lucidfn_trace", default=eval_trace)  # innermost recorder
+
+
+def type_of(x: Any) -> ArrayType:
+    """The type of a raw array, a Python scalar or a tracer."""
+    if isinstance(x, Tracer):
+        return x.type
+    kind = type(x)
+    if kind in SCALARS:
+        return ArrayType((), default_dtype_of(kind), True)
+    return ArrayType(x.shape, x.dtype)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    return () if type(x) in SCALARS else x.shape
+
+
+def dtype_of(x: Any) -> Any:
+    return default_dtype_of(type(x)) if type(x) in SCALARS else x.dtype

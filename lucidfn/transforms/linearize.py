@@ -1,0 +1,146 @@
+"""Reverse mode: linearize, then transpose.
+
+`linearize` is `jvp` with placeholders for the tangents. What depends on a placeholder is recorded
+into a linear program; all else, the primal computation, runs now, so that Python control flow on
+values works. `transpose` walks that program backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lucidfn.config import settings
+from lucidfn.core.ir import Equation, Program, Var, unknown
+from lucidfn.core.record import RecordTrace
+from lucidfn.core.trace import current, eval_trace, type_of
+from lucidfn.ops.elementwise import add
+from lucidfn.ops.families import sum_to
+from lucidfn.ops.shape import zeros
+from lucidfn.transforms.jvp import jvp
+from lucidfn.types import ArrayType, is_inexact
+
+
+def linearize(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
+              moving: Sequence[bool] | None = None, *, weak: Sequence[bool] = (),
+              what: str = "grad") -> tuple[list[Any], Program, list[bool]]:
+    """f(primals), the linear program from moving tangents to output tangents, which outputs move.
+
+    The program has one input for each moving primal and one output for each output that moves.
+    """
+    # Lines are worth their cost when somebody will read them: recorded, or hunting a NaN.
+    lines = current.get() is not eval_trace or settings().debug_nans or settings().debug_infs
+    tangent_trace = RecordTrace(what, lines=lines)
+    moving = (True,) * len(primals) if moving is None else moving
+    tangents = [tangent_trace.new_input(_tangent_type(x)) if m else None
+                for x, m in zip(primals, moving, strict=True)]
+    outs, out_tangents = jvp(f, primals, tangents, weak=weak, what=what)
+    program = tangent_trace.finish([t for t in out_tangents if t is not None])
+    tangent_trace.alive = False
+    return outs, program, [t is not None for t in out_tangents]
+
+
+def _tangent_type(x: Any) -> ArrayType:
+    t = type_of(x)
+    return t._replace(weak=False) if t.weak else t
+
+
+def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+    """Cotangents of the unknown args of a program that is linear in them; None is zero.
+
+    `args` holds a value for each known input and any `Var` for each unknown one.
+    """
+    env, linear = _run_known(program, args)
+    recorder = current.get()
+    inherit = recorder is not eval_trace or settings().debug_nans
+    before = recorder.source
+    totals: dict[Var, Any] = {}
+
+    def accumulate(atom: Any, ct: Any) -> None:
+        if ct is not None and type(atom) is Var and atom not in env:
+            ct = sum_to(ct, atom.type.shape)
+            known = totals.get(atom)
+            totals[atom] = ct if known is None else add(known, ct)
+
+    for atom, ct in zip(program.outputs, cts, strict=True):
+        accumulate(atom, ct)
+    try:
+        for eqn in reversed(linear):
+            primitive = eqn.primitive
+            if primitive.many:
+                ct: Any = [totals.pop(v, None) for v in eqn.outputs]
+                if all(c is None for c in ct):
+                    continue
+            else:
+                ct = totals.pop(eqn.outputs[0], None)
+                if ct is None:
+                    continue
+            if inherit:
+                recorder.source = eqn.source or before
+            # An operand without a value in env is unknown: the rule sees the variable itself.
+            values = [env.get(a, a) if type(a) is Var else a.value for a in eqn.inputs]
+            for atom, in_ct in zip(eqn.inputs, primitive.transpose(ct, *values, **eqn.params),
+                                   strict=True):
+                if in_ct is not None:
+                    accumulate(atom, in_ct)
+    finally:
+        recorder.source = before
+    return [totals.get(v) for v, x in zip(program.inputs, args, strict=True) if unknown(x)]
+
+
+def _run_known(program: Program, args: Sequence[Any]) -> tuple[dict[Var, Any], list[Equation]]:
+    """Run what does not depend on an unknown (a rematerialised forward pass); keep the rest."""
+    env: dict[Var, Any] = dict(program.consts)
+    depends: set[Var] = set()
+    for v, x in zip(program.inputs, args, strict=True):
+        if unknown(x):
+            depends.add(v)
+        else:
+            env[v] = x
+    linear = []
+    for eqn in program.equations:
+        if any(a in depends for a in eqn.inputs):
+            linear.append(eqn)
+            depends.update(eqn.outputs)
+            continue
+        out = eqn.primitive(*[env[a] if type(a) is Var else a.value for a in eqn.inputs],
+                            **eqn.params)
+        env.update(zip(eqn.outputs, out if eqn.primitive.many else [out], strict=True))
+    return env, linear
+
+
+def drop_dead(program: Program) -> Program:
+    """Leave out equations and constants that no output needs, so that they are not kept alive."""
+    used = {a for a in program.outputs if type(a) is Var}
+    kept = []
+    for eqn in reversed(program.equations):
+        if eqn.primitive.effect or any(v in used for v in eqn.outputs):
+            kept.append(eqn)
+            used.update(a for a in eqn.inputs if type(a) is Var)
+    consts = {v: c for v, c in program.consts.items() if v in used}
+    return program.replace(equations=kept[::-1], consts=consts)
+
+
+def vjp(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
+        moving: Sequence[bool] | None = None, *, weak: Sequence[bool] = (), what: str = "vjp",
+        keep: bool = True) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    """f(primals), and the function from output cotangents to those of the moving primals.
+
+    A None cotangent is zero. `keep=False` skips the clean-up for a function that is called once.
+    """
+    outs, program, moved = linearize(f, primals, moving, weak=weak, what=what)
+    if keep:
+        program = drop_dead(program)
+
+    def backward(cts: Sequence[Any]) -> list[Any]:
+        live = [ct for ct, m in zip(cts, moved, strict=True) if m]
+        got = transpose(program, program.inputs, live)
+        return [zeros(v.type.shape, v.type.dtype) if ct is None else ct
+                for v, ct in zip(program.inputs, got, strict=True)]
+
+    return outs, backward
+
+
+def differentiable(type: ArrayType) -> bool:
+    """Whether values of this type have tangents."""
+    return is_inexact(type.dtype)
