@@ -1,6 +1,50 @@
-"""lucidfn: composable transformations of pure NumPy functions, with an IR one can read."""
+"""lucidfn: composable transformations of pure NumPy functions, with an IR one can read.
 
-from lucidfn import backends as _backends  # noqa: F401
-from lucidfn.api import *  # noqa: F403
-from lucidfn.array import Array, typeof
+    import lucidfn as lf
+    import lucidfn.numpy as lnp
+
+    lf.grad(lambda x: lnp.sum(lnp.tanh(x) ** 2))(lnp.arange(3.0))
+
+`lf.grad`, `lf.vmap`, `lf.jit` and the rest of the transformations are here; array functions are in
+`lucidfn.numpy` and `lucidfn.lax`, random numbers in `lucidfn.random`, layers in `lucidfn.nn`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 import lucidfn.backends.numpy
+import lucidfn.numpy
+from lucidfn import tree as tree
+from lucidfn.api import *  # noqa: F403
+from lucidfn.api import __all__ as _api_names
+from lucidfn.array import Array, typeof
+from lucidfn.config import config
+from lucidfn.core.ir import Equation, Literal, Program, Var
+from lucidfn.errors import *  # noqa: F403
+from lucidfn.types import ShapeDtypeStruct
+
+__version__ = "0.1.0"
+
+# Loaded when they are first used, so that `import lucidfn` stays quick.
+_LAZY = ("debug", "errors", "extend", "flatten_util", "lax", "nn", "random", "scipy", "testing",
+         "tree_util")
+_DEBUG = ("debug_nans", "debug_infs", "debug_key_reuse", "disable_jit", "default_dtype",
+          "default_device", "pure_callback", "io_callback")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"lucidfn.{name}")
+    if name in _DEBUG:
+        return getattr(importlib.import_module("lucidfn.debug"), name)
+    raise AttributeError(f"module 'lucidfn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_DEBUG})
+
+
+__all__ = [*_api_names, *_LAZY, *_DEBUG, "Array", "Equation", "Literal", "Program",
+           "ShapeDtypeStruct", "Var", "config", "tree", "typeof"]

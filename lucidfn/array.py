@@ -17,6 +17,7 @@ from lucidfn import ops
 from lucidfn.core.trace import BACKENDS, OWNERS, Tracer, current, eval_trace, type_of
 from lucidfn.errors import DonatedArrayError
 from lucidfn.types import (
+    KEY_IMPLS,
     SCALARS,
     ArrayType,
     as_dtype,
@@ -103,6 +104,9 @@ def wrap(x: Any, weak: bool = False) -> Any:
         if weak:
             x.weak = True  # type: ignore[attr-defined]
         return x
+    if type(x) is np.ndarray:
+        # Read-only: a view of an array that the user may change.
+        return Array(x if x.flags.writeable else x.copy(), weak)
     if type(x) in SCALARS:
         return Array(np.asarray(x, default_dtype_of(type(x))), True)
     return Array(x, weak)
@@ -120,16 +124,24 @@ def unwrap(x: Any) -> Any:
     if kind in SCALARS or isinstance(x, Tracer) or kind in _FOREIGN:
         return x
     if kind is np.ndarray:
-        return x if x.dtype.kind in _NUMERIC else _unusual(x)
+        return as_operand(x) if x.dtype.kind in _NUMERIC else _unusual(x)
     return _unwrap_other(x)
 
 
 _NUMERIC = "biufc"
 
 
+def as_operand(x: np.ndarray) -> np.ndarray:
+    """A read-only view of a user's ndarray. Views of views stay read-only, and so `wrap` knows
+    that a result still shares the user's memory, and copies it."""
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
 def _unusual(x: np.ndarray) -> Any:
-    if x.dtype in OWN_DTYPES:
-        return x
+    if x.dtype in OWN_DTYPES or x.dtype.names and x.dtype in KEY_IMPLS.values():
+        return as_operand(x)
     what = {"O": "an object array", "U": "an array of strings", "S": "an array of bytes",
             "M": "an array of dates", "m": "an array of time differences"}.get(x.dtype.kind)
     fix = "" if x.dtype.kind != "O" else (
@@ -275,16 +287,10 @@ def asarray(x: Any, dtype: Any = None) -> Any:
         raw = unwrap(x)
         if type(raw) in SCALARS:
             return wrap(raw)
-        return wrap(raw.copy() if type(x) is np.ndarray or not _fresh(x) else raw, weak_of(x))
+        return wrap(raw, weak_of(x))
     if isinstance(x, (list, tuple)):
         return wrap(to_dtype(from_nested(x, None), as_dtype(dtype)))
-    return wrap(as_raw(x, as_dtype(dtype)) if type(x) is not np.ndarray
-                else np.array(unwrap(x), as_dtype(dtype)))
-
-
-def _fresh(x: Any) -> bool:
-    """Whether unwrapping made a new buffer, which nobody else holds."""
-    return isinstance(x, (list, tuple, float, int, complex, np.generic))
+    return wrap(as_raw(x, as_dtype(dtype)))
 
 
 def is_array_like(x: Any) -> bool:

@@ -13,6 +13,10 @@ from lucidfn.api.autodiff import (
     value_and_grad,
     vjp,
 )
+from lucidfn.api.inspect import eval_shape, make_ir, make_jaxpr
+from lucidfn.api.jit import clear_caches, jit
+from lucidfn.api.vmap import vmap
 
-__all__ = ["grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "linear_transpose",
-           "linearize", "value_and_grad", "vjp"]
+__all__ = ["clear_caches", "eval_shape", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev",
+           "jit", "jvp", "linear_transpose", "linearize", "make_ir", "make_jaxpr",
+           "value_and_grad", "vjp", "vmap"]

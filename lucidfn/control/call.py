@@ -22,7 +22,7 @@ from lucidfn.types import ArrayType
 class Call(Primitive):
     """Apply a program; what `jit` leaves in the IR."""
 
-    name, many, nested = "call", True, True
+    many, nested = True, True
 
     def infer(self, *types: ArrayType, program: Program, name: str = "") -> list[ArrayType]:
         return program.output_types
@@ -53,8 +53,6 @@ class Call(Primitive):
 class Checkpoint(Call):
     """A call whose derivative keeps the inputs and runs the forward pass again."""
 
-    name = "checkpoint"
-
     def linearize(self, tangents: Sequence[Any], *args: Any, program: Program,
                   name: str = "") -> tuple[list[Any], list[Any]]:
         moving = tuple([t is not None for t in tangents])
@@ -68,8 +66,9 @@ class Checkpoint(Call):
         again = derived(program, ("again", moving), lambda: record(
             tangent_of, [*program.input_types, *[type_of(t) for t in moved_in]], what="checkpoint"))
         outs = self(*args, program=program, name=name)
-        got = iter(call(*args, *moved_in, program=again, name=name) if any(moved) else ())
+        got = iter(recompute(*args, *moved_in, program=again, name=name) if any(moved) else ())
         return outs, [next(got) if m else None for m in moved]
 
 
-call, checkpoint = Call(), Checkpoint()
+call, checkpoint = Call("call"), Checkpoint("checkpoint")
+recompute = Call("recompute")  # a forward pass that runs again, for its residuals

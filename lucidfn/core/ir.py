@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lucidfn.config import settings
 from lucidfn.core.cost import Cost, cost
 from lucidfn.core.primitive import Primitive, as_list
 from lucidfn.core.printer import to_html, to_text
@@ -88,7 +89,7 @@ class Program:
         """Perform the primitives. Equations recorded meanwhile inherit the lines of these."""
         env: dict[Any, Any] = {**self.consts, **dict(zip(self.inputs, args, strict=True))}
         recorder = current.get()
-        inherit = recorder is not eval_trace
+        inherit = recorder is not eval_trace or settings().debug_nans or settings().debug_infs
         before = recorder.source
         try:
             for eqn in self.equations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MemberDescriptorType
 from typing import Any
 
 from lucidfn.core.source import describe_line, here, user_frame
@@ -132,7 +133,9 @@ def local_names(args: Sequence[Any]) -> list[str]:
         return [""] * len(args)
     by_id: dict[int, str] = {}
     for name, value in frame.f_locals.items():
-        by_id.setdefault(id(getattr(value, "value", value)), name)
+        # The slot of an Array; a property of a user's object would run user code here.
+        if isinstance(getattr(type(value), "value", None), MemberDescriptorType):
+            by_id.setdefault(id(getattr(value, "value", value)), name)
         by_id.setdefault(id(value), name)
     return [by_id.get(id(arg), "") if not isinstance(arg, (bool, int, float)) else ""
             for arg in args]

@@ -5,7 +5,15 @@ scalars and tracers.
 """
 
 from lucidfn.ops.contract import *  # noqa: F403
+from lucidfn.ops.conv import *  # noqa: F403
 from lucidfn.ops.cumulative import *  # noqa: F403
+from lucidfn.ops.dynamic import *  # noqa: F403
 from lucidfn.ops.elementwise import *  # noqa: F403
+from lucidfn.ops.indexing import *  # noqa: F403
+from lucidfn.ops.random import *  # noqa: F403
 from lucidfn.ops.reduce import *  # noqa: F403
+from lucidfn.ops.scatter import *  # noqa: F403
 from lucidfn.ops.shape import *  # noqa: F403
+from lucidfn.ops.sorting import *  # noqa: F403
+from lucidfn.ops.special import *  # noqa: F403
+from lucidfn.ops.window import *  # noqa: F403

@@ -268,6 +268,8 @@ def reduced(x: ArrayType, axes: tuple[int, ...], dtype: Any = None) -> ArrayType
 
 def expand(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     """Undo a reduction over axes: put them back and repeat x along them."""
+    if len(axes) == len(shape):
+        return broadcast_to(x, shape=shape)
     kept = tuple([1 if i in axes else d for i, d in enumerate(shape)])
     return broadcast_to(reshape(x, shape=kept), shape=shape)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from lucidfn.backends.numpy.compile import compile_program
+from lucidfn.backends.numpy.compile import BY_CODE, Compiled, compile_program
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.control import call as calls
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
+from lucidfn.core.source import describe_line
 from lucidfn.core.trace import BACKENDS, OWNERS, Backend
+from lucidfn.errors import LucidError
 from lucidfn.types import is_inexact
 
 
@@ -48,8 +50,18 @@ class NumpyBackend(Backend):
             return kernel(*args, **params)
         return _quiet.run(kernel, *args, **params)
 
-    def compile(self, program: Program) -> Callable[..., list[Any]]:
-        return compile_program(program)
+    def compile(self, program: Program, donated: Sequence[int] = ()) -> Compiled:
+        return compile_program(program, donated)
+
+    def call(self, compiled: Compiled, args: Sequence[Any]) -> Sequence[Any]:
+        """Run a compiled program with floating point warnings off."""
+        try:
+            if compiled.calls_back:  # it may run user code: not in the context of the kernels
+                with np.errstate(all="ignore"):
+                    return compiled.function(*args)
+            return _quiet.run(compiled.function, *args)
+        except Exception as error:
+            raise located(error) from error
 
     def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
         return np.asarray(value, dtype)
@@ -61,15 +73,32 @@ class NumpyBackend(Backend):
         return bool(found or (infs and np.isinf(value).any()))
 
 
+def located(error: Exception) -> Exception:
+    """An error of a compiled program with the primitive and the user's line that it came from."""
+    if getattr(error, "_located", False) or isinstance(error, (LucidError, FloatingPointError)):
+        return error
+    trace, eqn = error.__traceback__, None
+    while trace is not None:
+        compiled = BY_CODE.get(trace.tb_frame.f_code)
+        if compiled is not None:
+            eqn = compiled.equation_at(trace.tb_lineno)
+        trace = trace.tb_next
+    if eqn is None or eqn.primitive.nested:
+        return error
+    try:
+        better = type(error)(f"{eqn.primitive.name} at {describe_line(eqn.source)}: {error}")
+    except Exception:
+        return error
+    better._located = True  # type: ignore[attr-defined]
+    return better
+
+
 def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:
     """Kernel of calls: compile on first use."""
-    compiled = program.derived.get("numpy")
-    if compiled is None:
-        compiled = program.derived["numpy"] = compile_program(program)
-    return compiled(*args)
+    return backend.call(compile_program(program), args)
 
 
-KERNELS[calls.call] = KERNELS[calls.checkpoint] = run_program
+KERNELS[calls.call] = KERNELS[calls.checkpoint] = KERNELS[calls.recompute] = run_program
 
 backend = NumpyBackend()
 BACKENDS["numpy"] = backend

@@ -1,22 +1,361 @@
-"""Programs to Python source (placeholder evaluator while the compiler is written)."""
+"""Programs to Python: straight-line source that calls NumPy, with buffers reused and freed early.
+
+The text is what runs; `jit(f).source(...)` prints it. Each line is one equation. `out=` is given
+where a buffer of the same shape and dtype has just died; what dies without being reused is deleted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from lucidfn.core.ir import Program
+from lucidfn import ops
+from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
+from lucidfn.config import settings
+from lucidfn.control import call as calls
+from lucidfn.core.ir import Equation, Literal, Program, Var
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.printer import fresh_names
 from lucidfn.core.trace import current, eval_trace
+from lucidfn.passes import inline, optimize
+from lucidfn.types import bfloat16, is_inexact
+
+REUSE_FROM = 2048  # bytes; below, the allocator is faster than out=
+CALLS = {calls.call, calls.checkpoint, calls.recompute}
+VIEWS = {ops.reshape, ops.permute, ops.slice_, ops.flip, ops.broadcast_to, ops.convert, ops.copy,
+         ops.stop_gradient}
+RESERVED = {"and", "as", "if", "in", "is", "or", "not", "for", "def", "del", "try", "inf", "nan"}
 
 
-def compile_program(program: Program) -> Callable[..., list[Any]]:
+@dataclass
+class Compiled:
+    """A compiled program: call it with raw arrays. `quiet` says that it may run user code."""
+
+    source: str
+    function: Callable[..., Any]
+    program: Program
+    calls_back: bool
+    donated: tuple[int, ...] = ()
+    line_sources: Sequence[Equation] = ()
+    first_line: int = 2  # of the body, in the source
+
+    def equation_at(self, line: int) -> Equation | None:
+        """The equation that a line of the source computes."""
+        at = line - self.first_line
+        return self.line_sources[at] if 0 <= at < len(self.line_sources) else None
+
+    def __call__(self, *args: Any) -> Sequence[Any]:
+        return self.function(*args)
+
+
+@dataclass
+class _Writer:
+    """Writes the source of one program, and collects the objects that it names."""
+
+    program: Program
+    donated: frozenset[int]
+    names: dict[Var, str] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    calls_back: bool = False
+    line_sources: list[Equation] = field(default_factory=list)  # of each line of the body
+
+    def write(self) -> str:
+        program = self.program
+        fresh = (n for n in fresh_names() if n not in RESERVED)
+        for v in [*program.consts, *program.inputs]:
+            self.names[v] = next(fresh)
+        for v, value in program.consts.items():
+            self.space[f"const_{self.names[v]}"] = value
+            self.names[v] = f"const_{self.names[v]}"
+        self.plan_lifetimes()
+        body = [line for number, eqn in enumerate(program.equations)
+                for line in self.equation(number, eqn, fresh)]
+        inputs = ", ".join(self.names[v] for v in program.inputs)
+        outputs = ", ".join(self.read(a, program.outputs) for a in program.outputs)
+        comma = "," if len(program.outputs) == 1 else ""
+        return "\n".join([f"def program({inputs}):", *["    " + b for b in body],
+                          f"    return ({outputs}{comma})", ""])
+
+    # ------------------------------------------------------------------ lifetimes
+
+    def plan_lifetimes(self) -> None:
+        """Find the last equation that reads each buffer; views keep the buffer of their source."""
+        self.root: dict[Var, Var] = {}
+        self.last: dict[Var, int] = {}
+        self.views: dict[Var, list[Var]] = {}
+        for number, eqn in enumerate(self.program.equations):
+            for a in eqn.inputs:
+                if type(a) is Var:
+                    self.last[self.root.get(a, a)] = number
+            if eqn.primitive in VIEWS and type(eqn.inputs[0]) is Var:
+                source = eqn.inputs[0]
+                self.root[eqn.outputs[0]] = self.root.get(source, source)
+                self.views.setdefault(self.root[eqn.outputs[0]], []).append(eqn.outputs[0])
+        end = len(self.program.equations)
+        for a in self.program.outputs:
+            if type(a) is Var:
+                self.last[self.root.get(a, a)] = end
+        self.dying: dict[int, list[Var]] = {}
+        for v, number in self.last.items():
+            self.dying.setdefault(number, []).append(v)
+        self.inputs = {*self.program.consts, *self.program.inputs} - {
+            v for i, v in enumerate(self.program.inputs) if i in self.donated}
+        # Buffers that this program owns: it made them, or they were donated to it.
+        self.owned = {v for i, v in enumerate(self.program.inputs) if i in self.donated}
+        self.free: dict[tuple[Any, Any], list[str]] = {}
+
+    def reusable(self, v: Var) -> bool:
+        t = v.type
+        return v in self.owned and len(t.shape) > 0 and t.nbytes >= REUSE_FROM
+
+    # ------------------------------------------------------------------ one equation
+
+    def equation(self, number: int, eqn: Equation, fresh: Any) -> list[str]:
+        prim = eqn.primitive
+        dying = self.dying.get(number, [])
+        comment = f"  # {eqn.source}" if eqn.source is not None else ""
+        if len(eqn.outputs) == 1 and not prim.many and self.pointwise(eqn) is not None:
+            lines = self.pointwise_line(eqn, dying, fresh, comment)
+        else:
+            text = self.expression(eqn)
+            for v in eqn.outputs:
+                self.names[v] = next(fresh)
+            if not eqn.outputs:
+                lines = [text + comment]
+            else:
+                left = ", ".join(self.names[v] for v in eqn.outputs)
+                many = prim.many and len(eqn.outputs) == 1
+                lines = [f"{left}{',' * many} = {text}{comment}"]
+            if prim not in VIEWS and not prim.nested and prim in OWNING:
+                self.owned.update(eqn.outputs)
+            lines += self.release([v for v in dying if v not in eqn.outputs])
+        self.line_sources += [eqn] * len(lines)
+        return lines
+
+    def pointwise_line(self, eqn: Equation, dying: list[Var], fresh: Any,
+                       comment: str) -> list[str]:
+        out = eqn.outputs[0]
+        function = self.pointwise(eqn)
+        args = [self.read(a, eqn.inputs) for a in eqn.inputs]
+        target, key = None, (out.type.shape, out.type.dtype)
+        rest = list(dying)
+        if len(out.type.shape) > 0 and out.type.nbytes >= REUSE_FROM:
+            for v in dying:  # an operand that dies here may hold the result
+                if self.reusable(v) and (v.type.shape, v.type.dtype) == key and not \
+                        self.views.get(v):
+                    target = self.names[v]
+                    rest.remove(v)
+                    break
+            else:
+                if self.free.get(key):
+                    target = self.free[key].pop()
+            self.owned.add(out)
+        if target is None:
+            self.names[out] = next(fresh)
+            text = f"{self.names[out]} = {function}({', '.join(args)}){comment}"
+        else:
+            self.names[out] = target
+            text = f"{target} = {function}({', '.join(args)}, out={target}){comment}"
+        return [text, *self.release([v for v in rest if v is not out])]
+
+    def pointwise(self, eqn: Equation) -> str | None:
+        """The ufunc that computes this equation whole, by the name under which it is in scope."""
+        ufunc = UFUNCS.get(eqn.primitive)
+        if eqn.primitive is ops.div and is_inexact(eqn.outputs[0].type.dtype):
+            ufunc = np.divide
+        elif eqn.primitive is ops.eq and eqn.inputs[0].type.dtype.kind != "V":
+            ufunc = np.equal
+        elif eqn.primitive is ops.ne and eqn.inputs[0].type.dtype.kind != "V":
+            ufunc = np.not_equal
+        elif eqn.primitive is ops.integer_pow and eqn.params["n"] == 2:
+            ufunc = np.square
+        return None if ufunc is None else self.name_of(ufunc, ufunc.__name__)
+
+    def release(self, dead: list[Var]) -> list[str]:
+        """Keep dead buffers for reuse, delete the other names."""
+        gone = []
+        for v in dead:
+            if v in self.inputs or v not in self.names or v.type.nbytes < REUSE_FROM:
+                continue  # the caller holds it, or it is not worth a line
+            views = [self.names[w] for w in self.views.get(v, ()) if w in self.names]
+            if self.reusable(v):
+                self.free.setdefault((v.type.shape, v.type.dtype), []).append(self.names[v])
+                gone += views
+            else:
+                gone += [self.names[v], *views]
+        return [f"del {', '.join(gone)}"] if gone else []
+
+    # ------------------------------------------------------------------ expressions
+
+    def read(self, atom: Any, among: Sequence[Any]) -> str:
+        if type(atom) is not Literal:
+            return self.names[atom]
+        text = repr(atom.value)
+        if "inf" in text or "nan" in text:
+            self.space.update(inf=np.inf, nan=np.nan, infj=complex(0, np.inf),
+                              nanj=complex(0, np.nan))
+        return text
+
+    def name_of(self, obj: Any, wanted: str) -> str:
+        """The name under which an object is in scope; a second object of that name is numbered."""
+        name, n = wanted, 1
+        while name in self.space and self.space[name] is not obj:
+            n += 1
+            name = f"{wanted}_{n}"
+        if name not in self.space:
+            self.space[name] = obj
+        return name
+
+    def expression(self, eqn: Equation) -> str:
+        args = [self.read(a, eqn.inputs) for a in eqn.inputs]
+        template = TEMPLATES.get(eqn.primitive)
+        if template is not None:
+            text = template(self, eqn, args)
+            if text is not None:
+                return text
+        if eqn.primitive in CALLS:
+            inner = compile_program(eqn.params["program"])
+            self.calls_back |= inner.calls_back
+            return f"{self.name_of(inner.function, 'call')}({', '.join(args)})"
+        self.calls_back |= eqn.primitive.nested or eqn.primitive.effect
+        kernel = KERNELS.get(eqn.primitive)
+        if kernel is None:
+            raise eqn.primitive.missing("NumPy kernel", "runs it")
+        params = [f"{k}={self.value(v, k)}" for k, v in eqn.params.items()]
+        return f"{self.name_of(kernel, eqn.primitive.name)}({', '.join([*args, *params])})"
+
+    def value(self, v: Any, name: str) -> str:
+        """A parameter as source: written out if it is plain data, else by name."""
+        if _plain(v):
+            return repr(v)
+        if isinstance(v, np.dtype):
+            label = v.names[0] if v.names else v.name
+            return self.name_of(v, "dtype_" + label)
+        return self.name_of(v, name + "_")
+
+
+def _plain(v: Any) -> bool:
+    if isinstance(v, tuple):
+        return all(map(_plain, v))
+    return v is None or type(v) in (bool, int, str) or (type(v) is float and v == v
+                                                        and abs(v) != float("inf"))
+
+
+# ------------------------------------------------------------------ templates
+
+def _method(pattern: str) -> Callable[..., str]:
+    return lambda w, eqn, args: pattern.format(args[0], **eqn.params)
+
+
+def _reduction(ufunc: np.ufunc) -> Callable[..., str | None]:
+    reduce = ufunc.reduce
+
+    def template(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+        dtype = eqn.inputs[0].type.dtype
+        if dtype == bfloat16 or dtype.itemsize == 2 or dtype.kind not in "fc":
+            return None
+        axes = eqn.params["axes"]
+        over = axes[0] if len(axes) == 1 else axes
+        return f"{w.name_of(reduce, ufunc.__name__ + '_reduce')}({args[0]}, {over})"
+    return template
+
+
+def _dot(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+    """Products of two matrices as matmul; the rest through the kernel."""
+    (cx, cy), (bx, _) = eqn.params["contract"], eqn.params["batch"]
+    x, y = eqn.inputs
+    plain = (np.float32, np.float64, np.complex64, np.complex128)
+    if bx or len(cx) != 1 or not (len(x.type.shape) == len(y.type.shape) == 2) or \
+            x.type.dtype not in plain or type(x) is Literal or type(y) is Literal:
+        return None
+    left = args[0] if cx[0] == 1 else f"{args[0]}.T"
+    right = args[1] if cy[0] == 0 else f"{args[1]}.T"
+    return f"{w.name_of(np.matmul, 'matmul')}({left}, {right})"
+
+
+def _convert(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+    source = eqn.inputs[0].type.dtype
+    if source.kind == "c" or bfloat16 in (source, eqn.params["dtype"]) \
+            or type(eqn.inputs[0]) is Literal:
+        return None
+    return f"{args[0]}.astype({w.value(eqn.params['dtype'], 'dtype')})"
+
+
+def _slice(w: _Writer, eqn: Equation, args: list[str]) -> str:
+    p, parts = eqn.params, []
+    for a, b, k, n in zip(p["start"], p["stop"], p["stride"], eqn.inputs[0].type.shape,
+                          strict=True):
+        parts.append(f"{a or ''}:{'' if b == n else b}" + (f":{k}" if k != 1 else ""))
+    return f"{args[0]}[{', '.join(parts)}]" if parts else args[0]
+
+
+def _full(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+    p = eqn.params
+    if p["dtype"].kind == "V" or p["value"] != 0 or str(p["value"])[0] == "-":
+        return None
+    return f"{w.name_of(np.zeros, 'zeros')}({p['shape']}, {w.value(p['dtype'], 'dtype')})"
+
+
+def _select(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+    if all(type(a) is Literal for a in eqn.inputs[1:]):
+        return None
+    return f"{w.name_of(np.where, 'where')}({', '.join(args)})"
+
+
+def _same(w: _Writer, eqn: Equation, args: list[str]) -> str:
+    return args[0]
+
+
+TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]] = {
+    ops.reshape: _method("{0}.reshape({shape})"), ops.permute: _method("{0}.transpose({order})"),
+    ops.dot_general: _dot, ops.convert: _convert, ops.slice_: _slice, ops.full: _full,
+    ops.select: _select, ops.copy: _same, ops.stop_gradient: _same,
+    ops.reduce_sum: _reduction(np.add), ops.reduce_prod: _reduction(np.multiply),
+    ops.reduce_max: _reduction(np.maximum), ops.reduce_min: _reduction(np.minimum),
+}
+# Kernels whose outputs are fresh arrays that nothing else refers to.
+OWNING = {ops.dot_general, ops.select, ops.integer_pow, ops.rsqrt, ops.relu, ops.clamp, ops.pow}
+
+
+# ------------------------------------------------------------------ compile and run
+
+# To find the equation of a line of generated source in a traceback.
+BY_CODE: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
+
+
+def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
+    """Optimise a program and compile it. `donated`: inputs whose buffers it may overwrite."""
+    key = ("numpy", tuple(donated), settings())
+    known = program.derived.get(key)
+    if known is not None:
+        return known
+    if settings().debug_nans or settings().debug_infs:
+        compiled = _checked(inline(program))
+    else:
+        optimized = optimize(program)
+        writer = _Writer(optimized, frozenset(donated))
+        source = writer.write()
+        exec(compile(source, "<lucidfn>", "exec"), writer.space)
+        compiled = Compiled(source, writer.space["program"], optimized, writer.calls_back,
+                            tuple(donated), writer.line_sources)
+        BY_CODE[compiled.function.__code__] = compiled
+    program.derived[key] = compiled
+    return compiled
+
+
+def _checked(program: Program) -> Compiled:
+    """Under `debug_nans`: evaluate equation by equation, each output checked with its line."""
     def run(*args: Any) -> list[Any]:
         token = current.set(eval_trace)
         try:
-            with np.errstate(all="ignore"):
-                return program(*args)
+            return program(*args)
         finally:
             current.reset(token)
-    return run
+    return Compiled(str(program), run, program, True)
+
+

@@ -1,4 +1,4 @@
-"""Convolution as blocked products of matrices, and reductions over sliding windows.
+"""Convolution as blocked products of matrices.
 
 The windows of a few images at a time are copied side by side (about one megabyte of columns, so
 that they stay in the cache), then multiplied with the filter as one matrix.
@@ -7,14 +7,17 @@ that they stay in the cache), then multiplied with the filter as one matrix.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .contract import integer_product
-from .indexing import pad, pad_span
-from .precision import HALVES, SINGLE, widened
+from .indexing import pad_span
+from .precision import HALVES, SINGLE
+from .windows import window_max, window_min, window_positions, window_sum
+
+__all__ = ["conv", "window_max", "window_min", "window_sum"]
 
 Sizes = tuple[int, ...]
 Padding = Sequence[tuple[int, int]]
@@ -24,8 +27,6 @@ _COLUMNS = 2**18
 _DEPTHWISE_BLOCK = 2**16
 # Runs of fewer elements than this are copied channel by channel instead.
 _SHORT_RUN = 13
-# Longer windows are not reduced tap by tap.
-_FEW_TAPS = 8
 
 
 def conv(
@@ -55,7 +56,7 @@ def conv(
             groups=groups,
         )
         return out.astype(x.dtype)
-    geometry = _Geometry(
+    geometry = _geometry(
         tuple(stride),
         tuple(padding),
         tuple(x_dilation),
@@ -98,10 +99,8 @@ class _Geometry:
         return dilated or any(low > 0 or high > 0 for low, high in self.padding)
 
 
-def window_positions(size: int, window: int, stride: int, dilation: int) -> int:
-    """How many windows fit into an axis that is already padded."""
-    reach = (window - 1) * dilation + 1 if window else 0
-    return max(0, (size - reach) // stride + 1)
+# The sizes are worked out once per geometry: a small convolution costs no more than that.
+_geometry = lru_cache(4096)(_Geometry)
 
 
 def _conv(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
@@ -319,126 +318,3 @@ def _depthwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
             else:
                 np.multiply(shifted, taps[offset], out=target)
     return out
-
-
-def window_sum(
-    x: np.ndarray,
-    *,
-    window: Sequence[int],
-    stride: Sequence[int],
-    padding: Padding,
-    x_dilation: Sequence[int],
-    w_dilation: Sequence[int],
-) -> np.ndarray:
-    """out[p] = sum over k of x[p * stride + k * w_dilation - low], zero outside x.
-
-    All parameters have one entry per axis of x; x is dilated and padded as in `conv`.
-    """
-    return _window_reduce(np.add, 0, x, window, stride, padding, x_dilation, w_dilation)
-
-
-def window_max(
-    x: np.ndarray,
-    *,
-    window: Sequence[int],
-    stride: Sequence[int],
-    padding: Padding,
-    x_dilation: Sequence[int],
-    w_dilation: Sequence[int],
-) -> np.ndarray:
-    """Like `window_sum` with the maximum; outside x lies the least value of the dtype."""
-    least = _extreme(x.dtype, -1)
-    return _window_reduce(np.maximum, least, x, window, stride, padding, x_dilation, w_dilation)
-
-
-def window_min(
-    x: np.ndarray,
-    *,
-    window: Sequence[int],
-    stride: Sequence[int],
-    padding: Padding,
-    x_dilation: Sequence[int],
-    w_dilation: Sequence[int],
-) -> np.ndarray:
-    """Like `window_sum` with the minimum; outside x lies the greatest value of the dtype."""
-    greatest = _extreme(x.dtype, 1)
-    return _window_reduce(np.minimum, greatest, x, window, stride, padding, x_dilation, w_dilation)
-
-
-def _extreme(dtype: np.dtype, sign: int) -> float | int | bool:
-    if dtype.kind == "b":
-        return sign > 0
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return info.max if sign > 0 else info.min
-    return sign * math.inf
-
-
-def _window_reduce(
-    ufunc: np.ufunc,
-    identity: float | int | bool,
-    x: np.ndarray,
-    window: Sequence[int],
-    stride: Sequence[int],
-    padding: Padding,
-    x_dilation: Sequence[int],
-    w_dilation: Sequence[int],
-) -> np.ndarray:
-    dtype, x = x.dtype, widened(x)
-    # Windows are boxes: one axis after the other does the work of all.
-    for axis, (low, high) in enumerate(padding):
-        if low or high or x_dilation[axis] > 1:
-            widths = [(0, 0, 0)] * x.ndim
-            widths[axis] = low, high, x_dilation[axis] - 1
-            x = pad(x, np.asarray(identity, x.dtype), widths=widths)
-        k, s, d = window[axis], stride[axis], w_dilation[axis]
-        count = window_positions(x.shape[axis], k, s, d)
-        if k and count and x.size:
-            rows = x if axis == 0 else np.moveaxis(x, axis, 0)
-            x = np.moveaxis(_slide(ufunc, rows, k, s, d, count), 0, axis)
-        else:
-            x = np.full((*x.shape[:axis], count, *x.shape[axis + 1 :]), identity, x.dtype)
-    return x.astype(dtype, copy=False)
-
-
-def _slide(
-    ufunc: np.ufunc, x: np.ndarray, window: int, stride: int, dilation: int, count: int
-) -> np.ndarray:
-    """Reduces `count` windows along the first axis."""
-    reach = (count - 1) * stride + 1
-
-    def shifted(rows: np.ndarray, k: int) -> np.ndarray:
-        return rows[k * dilation : k * dilation + reach : stride]
-
-    if window == 1:
-        return shifted(x, 0)
-    if window <= _FEW_TAPS:
-        out = ufunc(shifted(x, 0), shifted(x, 1))
-        for k in range(2, window):
-            ufunc(out, shifted(x, k), out=out)
-        return out
-    if count <= window:
-        span = (window - 1) * dilation + 1
-        parts = (x[p * stride : p * stride + span : dilation] for p in range(count))
-        return np.stack([ufunc.reduce(part, axis=0, dtype=x.dtype) for part in parts])
-    return _slide_by_doubling(ufunc, x, window, dilation, shifted)
-
-
-def _slide_by_doubling(
-    ufunc: np.ufunc,
-    x: np.ndarray,
-    window: int,
-    dilation: int,
-    shifted: Callable[[np.ndarray, int], np.ndarray],
-) -> np.ndarray:
-    # Windows of 1, 2, 4, ... elements; those in the binary form of `window`, laid end to end.
-    out, taken, span = None, 0, 1
-    while True:
-        if window & span:
-            part = shifted(x, taken)
-            out = part if out is None else ufunc(out, part)
-            taken += span
-        if taken == window:
-            return out
-        x = ufunc(x[: -span * dilation], x[span * dilation :])
-        span *= 2

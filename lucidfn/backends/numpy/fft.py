@@ -17,9 +17,9 @@ _TRANSFORMS = {
 def fft(x: np.ndarray, *, kind: str, lengths: Sequence[int]) -> np.ndarray:
     """The transform `kind` (fft, ifft, rfft, irfft) over the last len(lengths) axes.
 
-    `lengths` are those of the transformed axes, of the real side for rfft and irfft: the last axis
-    of an rfft result, and of an irfft input, has length // 2 + 1. The inverses divide by the product
-    of the lengths.
+    `lengths` are those of the transformed axes, of the real side for rfft and irfft: the last
+    axis of an rfft result, and of an irfft input, has length // 2 + 1. The inverses divide by the
+    product of the lengths.
     """
     x = widened(x)
     lengths = tuple(lengths)
@@ -28,7 +28,7 @@ def fft(x: np.ndarray, *, kind: str, lengths: Sequence[int]) -> np.ndarray:
     if kind == "irfft":
         dtype = np.zeros(0, dtype).real.dtype
     if not lengths:
-        return x.astype(dtype)
+        return (x.real if kind == "irfft" else x).astype(dtype)
     if 0 in lengths or 0 in lead:
         last = lengths[-1] // 2 + 1 if kind == "rfft" else lengths[-1]
         return np.zeros((*lead, *lengths[:-1], last), dtype)

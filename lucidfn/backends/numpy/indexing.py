@@ -130,7 +130,7 @@ def _scatter(
         # Repeated additions to one place would otherwise round each time.
         x, updates = x.astype(SINGLE), updates.astype(SINGLE)
     order = axes + tuple(axis for axis in range(x.ndim) if axis not in axes)
-    out = x.transpose(order).copy(order="C")
+    out = np.array(x.transpose(order), order="C")
     sizes, rest = out.shape[: len(axes)], out.shape[len(axes) :]
     width = math.prod(rest)
     count = math.prod(indices.shape[:-1])

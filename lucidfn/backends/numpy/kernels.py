@@ -12,9 +12,21 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.backends.numpy import contract, indexing, sorting
+from lucidfn.backends.numpy import (
+    contract,
+    conv,
+    indexing,
+    rng,
+    samplers,
+    sorting,
+    special_beta,
+    special_erf,
+    special_gamma,
+    special_igamma,
+)
 from lucidfn.backends.numpy import elementwise as ew
 from lucidfn.core.primitive import Primitive
+from lucidfn.types import SCALARS
 
 UFUNCS: dict[Primitive, np.ufunc] = {
     ops.add: np.add, ops.sub: np.subtract, ops.mul: np.multiply, ops.neg: np.negative,
@@ -56,4 +68,45 @@ KERNELS: dict[Primitive, Callable[..., Any]] = {
     ops.cumsum: sorting.cumsum, ops.cumprod: sorting.cumprod, ops.cummax: sorting.cummax,
     ops.cummin: sorting.cummin, ops.cumlogsumexp: sorting.cumlogsumexp,
     ops.dot_general: contract.dot_general,
+    ops.conv: conv.conv, ops.window_sum: conv.window_sum, ops.window_max: conv.window_max,
+    ops.window_min: conv.window_min,
+    ops.gather: indexing.gather, ops.scatter_set: indexing.scatter_set,
+    ops.scatter_add: indexing.scatter_add, ops.scatter_mul: indexing.scatter_mul,
+    ops.scatter_min: indexing.scatter_min, ops.scatter_max: indexing.scatter_max,
+    ops.dynamic_slice: indexing.dynamic_slice,
+    ops.dynamic_update_slice: indexing.dynamic_update_slice,
+    ops.sort: sorting.sort, ops.argsort: sorting.argsort, ops.top_k: sorting.top_k,
 }
+
+
+def as_arrays(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel that takes arrays of one dtype, also where an operand is a Python scalar."""
+    def run(*args: Any, **params: Any) -> Any:
+        dtype = next((a.dtype for a in args if type(a) not in SCALARS), None)
+        return kernel(*[np.asarray(a, dtype) for a in args], **params)
+    return run
+
+
+KERNELS.update({
+    ops.random_seed: lambda seeds, *, impl, x64: rng.seed(np.asarray(seeds), impl, x64=x64),
+    ops.random_wrap: lambda data, *, impl: rng.wrap_key_data(np.asarray(data), impl),
+    ops.random_key_data: lambda keys: rng.key_data(np.asarray(keys)),
+    ops.random_fold_in: lambda keys, data: rng.fold_in(np.asarray(keys), np.asarray(data)),
+    ops.random_split: lambda keys, *, shape: rng.split(np.asarray(keys), shape=shape),
+    ops.random_bits: lambda keys, *, shape, width: rng.random_bits(
+        np.asarray(keys), shape=shape, width=width),
+    ops.random_below: lambda keys, *, shape, bound: rng.random_below(
+        np.asarray(keys), shape=shape, bound=bound),
+    ops.random_clone: lambda keys: keys,
+    ops.random_gamma: samplers.gamma, ops.random_poisson: samplers.poisson,
+    ops.random_binomial: samplers.binomial,
+    **{primitive: as_arrays(kernel) for primitive, kernel in {
+        ops.erf: special_erf.erf, ops.erfc: special_erf.erfc, ops.erf_inv: special_erf.erf_inv,
+        ops.lgamma: special_gamma.lgamma, ops.digamma: special_gamma.digamma,
+        ops.polygamma: special_gamma.polygamma, ops.zeta: special_gamma.zeta,
+        ops.igamma: special_igamma.igamma, ops.igammac: special_igamma.igammac,
+        ops.igamma_grad_a: special_igamma.igamma_grad_a,
+        ops.random_gamma_grad: special_igamma.random_gamma_grad,
+        ops.betainc: special_beta.betainc,
+    }.items()},
+})

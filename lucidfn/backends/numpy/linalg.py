@@ -11,10 +11,12 @@ import numpy as np
 
 from .precision import HALVES, SINGLE
 
+Arrays = tuple[np.ndarray, ...]
+
 # Columns factored one by one before LU splits its work into matrix products.
 _LU_LEAF = 8
 # Rows of a triangular solve that LAPACK takes at once.
-_TRIANGLE_BLOCK = 128
+_TRIANGLE_BLOCK = 64
 
 
 def _rounded(arrays: Sequence[np.ndarray], dtype: np.dtype) -> list[np.ndarray]:
@@ -26,9 +28,6 @@ def _rounded(arrays: Sequence[np.ndarray], dtype: np.dtype) -> list[np.ndarray]:
 
 def _single(*xs: np.ndarray) -> list[np.ndarray]:
     return [x.astype(SINGLE) if x.dtype in HALVES else x for x in xs]
-
-
-Arrays = tuple[np.ndarray, ...]
 
 
 def _each(f: Callable[..., Arrays], give_up: Callable[..., Arrays], *xs: np.ndarray) -> Arrays:
@@ -72,7 +71,11 @@ def cholesky(x: np.ndarray) -> np.ndarray:
     (wide,) = _single(x)
 
     def factor(a: np.ndarray) -> Arrays:
-        return (np.linalg.cholesky(a),)
+        out = np.linalg.cholesky(a)
+        # LAPACK does not always refuse NaN, but then it arrives in the last corner.
+        if out.size:
+            np.copyto(out, np.nan, where=np.isnan(out[..., -1:, -1:]))
+        return (out,)
 
     return _rounded(_each(factor, _nans(factor), wide), x.dtype)[0]
 
@@ -95,7 +98,7 @@ def svd(x: np.ndarray, *, full_matrices: bool, compute_uv: bool) -> list[np.ndar
 
 
 def eigh(x: np.ndarray) -> list[np.ndarray]:
-    """Ascending eigenvalues and eigenvectors (columns) of the lower triangle, taken as Hermitian."""
+    """Ascending eigenvalues and eigenvectors (columns) of the Hermitian lower triangle."""
     (wide,) = _single(x)
 
     def factor(a: np.ndarray) -> Arrays:
@@ -121,7 +124,6 @@ def eigvals(x: np.ndarray) -> np.ndarray:
     kind = np.result_type(wide.dtype, np.complex64)
 
     def factor(a: np.ndarray) -> Arrays:
-        # A batch axis for LAPACK's results, which have one axis less than its inputs.
         return (np.linalg.eigvals(a).astype(kind, copy=False),)
 
     return _rounded(_each(factor, _nans(factor), wide), x.dtype)[0]
@@ -151,9 +153,9 @@ def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def lu(x: np.ndarray) -> list[np.ndarray]:
     """[lu, pivots, permutation] with partial pivoting: x[permutation] = l @ u.
 
-    x[..., m, n]; l is the unit lower triangle and u the upper triangle of `lu`. `pivots` (int32, one
-    per column) says with which row each row was exchanged, in order; `permutation` (int32[..., m])
-    is the order of the rows that results.
+    x[..., m, n]; l is the unit lower triangle and u the upper triangle of `lu`. `pivots` (int32,
+    one per column) says with which row each row was exchanged, in order; `permutation`
+    (int32[..., m]) is the order of the rows that results.
     """
     *lead, m, n = x.shape
     (wide,) = _single(x)
@@ -181,7 +183,9 @@ def _swap(rows: np.ndarray, batch: np.ndarray, i: int, j: np.ndarray) -> None:
     if len(rows) == 1:
         k = int(j[0])
         if k != i:
-            rows[0, [i, k]] = rows[0, [k, i]]
+            kept = rows[0, i].copy()
+            rows[0, i] = rows[0, k]
+            rows[0, k] = kept
         return
     kept = rows[batch, j]
     rows[batch, j] = rows[:, i]
@@ -208,19 +212,24 @@ def _lu_right_side(a: np.ndarray, first: int, middle: int, last: int) -> None:
 
 
 def _lu_leaf(a: np.ndarray, pivots: np.ndarray, first: int, last: int) -> None:
+    """Column by column, in a copy in which columns lie densely in memory."""
     batch = np.arange(len(a))
-    for j in range(first, last):
-        column = a[:, j:, j]
+    panel = a[:, first:, first:last].transpose(0, 2, 1).copy()
+    for j in range(last - first):
+        column = panel[:, j, j:]
         # LAPACK's measure of a complex number, so that its pivots are found.
         size = abs(column.real) + abs(column.imag) if a.dtype.kind == "c" else abs(column)
-        pivots[:, j] = row = size.argmax(axis=1) + j
-        _swap(a, batch, j, row)
-        pivot = a[:, j, j, None]
+        row = size.argmax(axis=1) + j
+        pivots[:, first + j] = row + first
+        _swap(panel.transpose(0, 2, 1), batch, j, row)
+        _swap(a, batch, first + j, row + first)
+        pivot = panel[:, j, j, None]
         # A column of zeros has nothing to eliminate.
-        a[:, j + 1 :, j] /= np.where(pivot == 0, 1, pivot)
-        if j + 1 < last:
-            update = a[:, j + 1 :, j, None] * a[:, j, None, j + 1 : last]
-            a[:, j + 1 :, j + 1 : last] -= update
+        below = panel[:, j, j + 1 :]
+        below /= np.where(pivot == 0, 1, pivot)
+        if first + j + 1 < last:
+            panel[:, j + 1 :, j + 1 :] -= panel[:, j + 1 :, j, None] * below[:, None]
+    a[:, first:, first:last] = panel.transpose(0, 2, 1)
 
 
 def triangular_solve(

@@ -146,7 +146,7 @@ def _lgamma_1_3(x: np.ndarray) -> np.ndarray:
 
 def _lgamma_3_10(x: np.ndarray) -> np.ndarray:
     coefficients = LGAMMA_3_32 if x.dtype == SINGLE else LGAMMA_3_64
-    return (x - 1.0) * (x - 2.0) * rational(*coefficients, x) + 0.0
+    return (x - 1.0) * (x - 2.0) * rational(*coefficients, x)
 
 
 def _lgamma_large(x: np.ndarray) -> np.ndarray:

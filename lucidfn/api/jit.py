@@ -1,0 +1,620 @@
+"""`jit`: record a function once for each kind of arguments, optimise, compile, keep.
+
+A call that finds its program does nothing but flatten, look up, run, unflatten.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
+from lucidfn.api.closure import Closure
+from lucidfn.api.inspect import is_traced_leaf
+from lucidfn.array import Array, Donated, is_array_like, typeof, weak_of, wrap
+from lucidfn.config import Settings, settings
+from lucidfn.control.call import call
+from lucidfn.core.ir import Program
+from lucidfn.core.record import RecordTrace, stage
+from lucidfn.core.source import describe_line, here
+from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
+from lucidfn.passes.rewrite import literal_key
+from lucidfn.tree import flatten, leaves_with_path, unflatten
+from lucidfn.tree_util import keystr
+from lucidfn.types import (
+    SCALARS,
+    ArrayType,
+    ShapeDtypeStruct,
+    default_dtype_of,
+)
+
+
+class CacheInfo(NamedTuple):
+    """Calls that found a program, calls that made one, the bound, and how many are kept."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    currsize: int
+
+
+@dataclass
+class Entry:
+    """One recorded and compiled form of a function."""
+
+    key: Any
+    program: Program
+    hidden: tuple[int, ...]      # which hidden arrays follow the arguments
+    baked: tuple[tuple[int, Any], ...]  # hidden arrays whose values the trace has used
+    out_tree: Any
+    out_static: list[Any]        # outputs that are not arrays, None in the places of arrays
+    out_traced: list[bool]
+    out_weaks: list[bool]
+    all_traced: bool
+    donated: tuple[int, ...] = ()
+    compiled: Any = None         # keeps donated buffers
+    reusing: Any = None          # overwrites them
+    backend: Any = None
+
+
+class Cache:
+    """Programs of one piece of code, least recently used first."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self.hits = self.misses = 0
+        self.last: Entry | None = None
+        self.reasons: list[str] = []
+
+    def find(self, key: Any) -> Entry | None:
+        last = self.last
+        if last is not None and last.key == key:
+            return last
+        entry = self.entries.get(key)
+        if entry is not None:
+            self.entries.move_to_end(key)
+            self.last = entry
+        return entry
+
+    def keep(self, entry: Entry) -> None:
+        self.entries[entry.key] = self.last = entry
+        while len(self.entries) > settings().jit_cache_size:
+            self.entries.popitem(last=False)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self.last = None
+        self.hits = self.misses = 0
+        self.reasons.clear()
+
+
+# Fresh closures of one code object share their programs. The code objects are kept alive.
+_caches: dict[Any, tuple[Any, Cache]] = {}
+
+
+def clear_caches() -> None:
+    """Forget every compiled program."""
+    for _, cache in _caches.values():
+        cache.clear()
+
+
+class _Key(NamedTuple):
+    """What a program is kept under. `kinds` has a type or a static value for each leaf."""
+
+    treedef: Any
+    kinds: tuple[Any, ...]
+    static: Hashable
+    closure: Hashable
+    settings: Settings
+
+
+class JitFunction:
+    """A function that runs compiled. Made by `jit`."""
+
+    def __init__(self, fun: Callable[..., Any], static_argnums: tuple[int, ...],
+                 static_argnames: tuple[str, ...], donate_argnums: tuple[int, ...],
+                 donate_argnames: tuple[str, ...]):
+        functools.update_wrapper(self, fun)
+        self.fun, self.closure = fun, Closure(fun)
+        self.static_argnums, self.static_argnames = static_argnums, static_argnames
+        self.donate_argnums, self.donate_argnames = donate_argnums, donate_argnames
+        self.name = name_of(fun)
+        code = getattr(fun, "__code__", fun)
+        options = (static_argnums, static_argnames, donate_argnums, donate_argnames)
+        self.cache = _caches.setdefault((id(code), *options), (code, Cache()))[1]
+        self.has_static = bool(static_argnums or static_argnames)
+        self.donates = bool(donate_argnums or donate_argnames)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        config = settings()
+        if config.disable_jit:
+            return self.fun(*args, **kwargs)
+        entry, raws, leaves, key = self.lookup(args, kwargs, config)
+        if entry.donated and current.get() is eval_trace:
+            return self.run_donating(entry, raws, leaves)
+        return self.run(entry, raws)
+
+    def run(self, entry: Entry, raws: list[Any]) -> Any:
+        traced = current.get() is not eval_trace
+        if not traced:
+            for x in raws:
+                if isinstance(x, Tracer):
+                    traced = True
+                    break
+        if traced:
+            outs = call(*raws, program=entry.program, name=self.name)
+        else:
+            if entry.compiled is None:
+                entry.backend = backend_of(raws)
+                entry.compiled = entry.backend.compile(entry.program)
+            outs = entry.backend.call(entry.compiled, raws)
+        return self.result(entry, outs)
+
+    def result(self, entry: Entry, outs: Sequence[Any]) -> Any:
+        wrapped = [wrap(o, w) for o, w in zip(outs, entry.out_weaks, strict=True)]
+        if entry.all_traced:
+            return entry.out_tree._build(iter(wrapped))
+        values = iter(wrapped)
+        return unflatten(entry.out_tree, [
+            next(values) if t else x
+            for x, t in zip(entry.out_static, entry.out_traced, strict=True)])
+
+    # ------------------------------------------------------------------ lookup
+
+    def lookup(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+               config: Settings) -> tuple[Entry, list[Any], list[Any], _Key]:
+        """The entry for a call, its raw inputs, and the leaves of the arguments."""
+        static: Hashable = ()
+        dynamic, named = args, kwargs
+        if self.has_static:
+            dynamic, named, static = self.split_static(args, kwargs)
+        leaves, treedef = flatten((dynamic, named))
+        raws: list[Any] = []
+        kinds: list[Any] = []
+        for x in leaves:
+            kind = type(x)
+            if kind is Array:
+                raw = x.value
+                kinds.append((raw.shape, raw.dtype, x.weak))
+                raws.append(raw)
+            else:
+                self.key_of(x, kinds, raws)
+        closure, hidden = self.closure.read()
+        key = _Key(treedef, tuple(kinds), static, closure, config)
+        try:
+            entry = self.cache.find(key)
+        except TypeError as error:
+            raise self.unhashable(args, kwargs, leaves, static, error) from None
+        if entry is not None and any(hidden[i] is not x for i, x in entry.baked):
+            entry = None
+        if entry is None:
+            self.cache.misses += 1
+            entry = self.trace(key, args, kwargs, leaves, hidden)
+        else:
+            self.cache.hits += 1
+        if entry.hidden:
+            raws += [raw_leaf(hidden[i]) for i in entry.hidden]
+        return entry, raws, leaves, key
+
+    @staticmethod
+    def key_of(x: Any, kinds: list[Any], raws: list[Any]) -> None:
+        """Add the key of a leaf that is no Array; and its raw value if it is traced."""
+        kind = type(x)
+        if kind in SCALARS and kind is not bool:
+            dtype = default_dtype_of(kind)
+            kinds.append(((), dtype, True))
+            raws.append(np.asarray(x, dtype))
+        elif isinstance(x, ShapeDtypeStruct):
+            kinds.append(tuple(x.type))
+            raws.append(x)
+        elif is_traced_leaf(x):
+            raw = raw_leaf(x)
+            kinds.append((raw.shape, raw.dtype, weak_of(x)))
+            raws.append(raw)
+        else:
+            kinds.append((kind, literal_key(x) if kind in SCALARS else x))
+
+    def split_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        names = parameter_names(self.fun, len(args))
+        nums |= {i for i, n in enumerate(names) if n in self.static_argnames}
+        signature_names = names + [None] * (len(args) - len(names))
+        dynamic = tuple(a for i, a in enumerate(args) if i not in nums)
+        named = {k: v for k, v in kwargs.items() if k not in self.static_argnames}
+        values = [(i, signature_names[i], args[i]) for i in sorted(nums)]
+        values += [(k, k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
+        static = tuple([(at, type(v), literal_key(v) if type(v) in SCALARS else v)
+                        for at, _, v in values])
+        for _, name, v in values:
+            if isinstance(v, (Array, Tracer, np.ndarray)):
+                raise TypeError(f"jit of {self.name}: static argument `{name}` is an array "
+                                f"({typeof(v)}); static arguments are Python values that are part "
+                                "of the program. Pass it as an ordinary argument.")
+            try:
+                hash(v)
+            except TypeError:
+                raise TypeError(
+                    f"jit of {self.name}: static argument `{name}` is {type(v).__name__} "
+                    f"{v!r:.60}, which is not hashable, so it cannot be part of the cache key. "
+                    "Pass a tuple for a list, a frozen dataclass for a dict of options, or make "
+                    "it an ordinary argument.") from None
+        return dynamic, named, static
+
+    def unhashable(self, args: Any, kwargs: Any, leaves: Any, static: Any,
+                   error: Exception) -> TypeError:
+        for name, x in zip(self.leaf_names(args, kwargs), leaves, strict=False):
+            if not is_traced_leaf(x):
+                try:
+                    hash(x)
+                except TypeError:
+                    return TypeError(
+                        f"jit of {self.name}: argument `{name}` is {type(x).__name__} {x!r:.60}: "
+                        "neither an array nor hashable. Register its class as a pytree "
+                        "(lf.tree_util.register_dataclass), or make it hashable (a frozen "
+                        "dataclass) to have it static.")
+        return TypeError(f"jit of {self.name}: {error}")
+
+    def leaf_names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """Names of the leaves of the arguments that are not static."""
+        labels = parameter_names(self.fun, len(args))
+        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        found = []
+        for i, (label, arg) in enumerate(zip(labels, args, strict=True)):
+            if i not in nums and label not in self.static_argnames:
+                found += [label + keystr(p) for p, _ in leaves_with_path(arg)]
+        for k in sorted(kwargs):
+            if k not in self.static_argnames:
+                found += [k + keystr(p) for p, _ in leaves_with_path(kwargs[k])]
+        return found
+
+    # ------------------------------------------------------------------ tracing
+
+    def trace(self, key: _Key, args: tuple[Any, ...], kwargs: dict[str, Any],
+              leaves: list[Any], hidden: list[Any]) -> Entry:
+        """Record the function for this key, and keep the result if it holds no outer tracer."""
+        self.cache.reasons.append(self.reason(key, args, kwargs))
+        names = self.leaf_names(args, kwargs)
+        traced = [is_traced_leaf(x) for x in leaves]
+        types = [ArrayType(*k) for k, t in zip(key.kinds, traced, strict=True) if t]
+        state = _Outputs()
+
+        def flat(*raws: Any) -> list[Any]:
+            values = iter(raws)
+            filled = [wrap(next(values)) if t else x for x, t in zip(leaves, traced, strict=True)]
+            a, k = self.with_static(unflatten(key.treedef, filled), args, kwargs)
+            return state.take(self.fun(*a, **k), self.name)
+
+        trace = RecordTrace(f"jit of {self.name}",
+                            [n for n, t in zip(names, traced, strict=True) if t])
+        with stage(trace):
+            program = trace.finish(flat(*[trace.new_input(t) for t in types]))
+        program, used = hide(program, hidden)
+        baked = tuple((i, x) for i, x in enumerate(hidden)
+                      if any(x is b for b in trace.baked))
+        donated = self.donated_leaves(args, kwargs, traced)
+        entry = Entry(key, program, used, baked, state.tree, state.static, state.traced,
+                      state.weaks, all(state.traced), donated)
+        if not any(isinstance(c, Tracer) for c in program.consts.values()):
+            self.cache.keep(entry)
+        return entry
+
+    def with_static(self, dynamic: Any, args: tuple[Any, ...],
+                    kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        if not self.has_static:
+            return dynamic
+        a, k = dynamic
+        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        nums |= {i for i, n in enumerate(parameter_names(self.fun, len(args)))
+                 if n in self.static_argnames}
+        values = iter(a)
+        merged = [args[i] if i in nums else next(values) for i in range(len(args))]
+        return merged, {**k, **{n: v for n, v in kwargs.items() if n in self.static_argnames}}
+
+    def reason(self, key: _Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Why no kept program fits: the difference from the most similar one."""
+        if not self.cache.entries:
+            return f"{self.name}: first call"
+        names = self.leaf_names(args, kwargs)
+        best: list[str] | None = None
+        for other in self.cache.entries:
+            found = _differences(key, other, names)  # type: ignore[arg-type]
+            if best is None or len(found) < len(best):
+                best = found
+        return f"{self.name}: " + ("; ".join(best or []) or "a captured array changed whose value "
+                                   "was used while tracing")
+
+    # ------------------------------------------------------------------ donation
+
+    def donated_leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+                       traced: Sequence[bool]) -> tuple[int, ...]:
+        """Positions, among the traced leaves, of those that are donated."""
+        if not self.donates:
+            return ()
+        labels = parameter_names(self.fun, len(args))
+        nums = {n % len(args) for n in self.donate_argnums if -len(args) <= n < len(args)}
+        static = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        flags: list[bool] = []
+        for i, (label, arg) in enumerate(zip(labels, args, strict=True)):
+            if i not in static and label not in self.static_argnames:
+                flags += [i in nums or label in self.donate_argnames] * len(flatten(arg)[0])
+        for k in sorted(kwargs):
+            if k not in self.static_argnames:
+                flags += [k in self.donate_argnames] * len(flatten(kwargs[k])[0])
+        positions, at = [], 0
+        for flag, t in zip(flags, traced, strict=True):
+            if t:
+                if flag:
+                    positions.append(at)
+                at += 1
+        return tuple(positions)
+
+    def run_donating(self, entry: Entry, raws: list[Any], leaves: list[Any]) -> Any:
+        """Run a call that gives up some arrays; their buffers are reused if nobody else holds them.
+
+        The arrays are marked before anything is overwritten, so that they are never half new.
+        """
+        arrays = [x for x in leaves if is_traced_leaf(x)]
+        del leaves
+        given = [(i, arrays[i]) for i in entry.donated if type(arrays[i]) is Array]
+        ids = [id(x.value) for _, x in given]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"jit of {self.name}: one array is donated twice in a call; pass a "
+                             "copy (lnp.copy) in one of the places")
+        donated = set(entry.donated)
+        kept = {id(x) for i, x in enumerate(raws) if i not in donated}
+        if any(i in kept for i in ids):
+            raise ValueError(f"jit of {self.name}: a donated array is also passed as another "
+                             "argument; pass a copy (lnp.copy) in one of the places")
+        del kept, arrays
+        line = describe_line(here())
+        for _, x in given:
+            x.value = Donated(line, x.type)
+        # One reference is the list's, one the argument's of getrefcount.
+        sole = len(given) == len(entry.donated) and all(
+            type(raws[i]) is np.ndarray and raws[i].base is None and raws[i].flags.writeable
+            and sys.getrefcount(raws[i]) == 2 for i in entry.donated)
+        if not sole or any(isinstance(x, Tracer) for x in raws):
+            return self.run(entry, raws)
+        if entry.reusing is None:
+            entry.backend = backend_of(raws)
+            entry.reusing = entry.backend.compile(entry.program, entry.donated)
+        return self.result(entry, entry.backend.call(entry.reusing, raws))
+
+    # ------------------------------------------------------------------ looking inside
+
+    def entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
+        return self.lookup(args, kwargs, settings())[0]
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The recorded program for these arguments, before optimisation."""
+        return self.entry(args, kwargs).program
+
+    def source(self, *args: Any, **kwargs: Any) -> str:
+        """The Python text that runs for these arguments."""
+        return self.lower(*args, **kwargs).compile().as_text()
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The function recorded for these arguments (arrays or ShapeDtypeStruct)."""
+        return Lowered(self, self.entry(args, kwargs))
+
+    trace_for = lower
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The output tree with a ShapeDtypeStruct for each array."""
+        return self.lower(*args, **kwargs).out_info
+
+    def cache_info(self) -> CacheInfo:
+        """Hits, misses, bound and size of the cache."""
+        return CacheInfo(self.cache.hits, self.cache.misses, settings().jit_cache_size,
+                         len(self.cache.entries))
+
+    def clear_cache(self) -> None:
+        """Forget the programs of this function."""
+        self.cache.clear()
+
+    def explain(self) -> str:
+        """Why each recorded program was recorded, oldest first."""
+        return "\n".join(self.cache.reasons) or f"{self.name}: not called yet"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<jit of {self.name}>"
+
+
+class _Outputs:
+    """The structure of what a traced function returned, and which leaves are arrays."""
+
+    def take(self, out: Any, name: str) -> list[Any]:
+        leaves, self.tree = flatten(out)
+        self.traced = [is_array_like(x) and type(x) is not bool for x in leaves]
+        self.static = [None if t else x for x, t in zip(leaves, self.traced, strict=True)]
+        self.weaks = [weak_of(x) for x, t in zip(leaves, self.traced, strict=True) if t]
+        return [output_leaf(x, f"jit: {name}")
+                for x, t in zip(leaves, self.traced, strict=True) if t]
+
+
+def hide(program: Program, hidden: Sequence[Any]) -> tuple[Program, tuple[int, ...]]:
+    """Turn those constants that came from the closure into inputs after the arguments."""
+    if not hidden or not program.consts:
+        return program, ()
+    inputs, used, consts = list(program.inputs), [], {}
+    for var, value in program.consts.items():
+        at = next((i for i, x in enumerate(hidden) if _is_the_same(value, x)), None)
+        if at is None:
+            consts[var] = value
+        else:
+            inputs.append(var)
+            used.append(at)
+    names = (*program.names, *[""] * len(used)) if program.names else ()
+    return Program(inputs, program.equations, program.outputs, consts, names), tuple(used)
+
+
+def _is_the_same(raw: Any, x: Any) -> bool:
+    """Whether a raw constant is the value of a closed-over array."""
+    if type(x) is np.ndarray:
+        return raw is x or (type(raw) is np.ndarray and raw.base is x and raw.shape == x.shape
+                            and raw.strides == x.strides)
+    return raw is (x.value if type(x) is Array else x)
+
+
+def _differences(new: _Key, old: _Key, names: Sequence[str]) -> list[str]:
+    found = []
+    if new.treedef != old.treedef:
+        found.append("the arguments have another structure")
+    elif len(new.kinds) == len(old.kinds):
+        for i, (a, b) in enumerate(zip(new.kinds, old.kinds, strict=True)):
+            if a != b:
+                name = names[i] if i < len(names) else f"leaf {i}"
+                found.append(f"argument `{name}` is {_kind_text(a)}, was {_kind_text(b)}")
+    if new.static != old.static:
+        found.append("a static argument changed")
+    if new.closure != old.closure:
+        found.append("what the function closes over changed")
+    if new.settings != old.settings:
+        found.append("the configuration changed")
+    return found
+
+
+def _kind_text(kind: tuple[Any, ...]) -> str:
+    if len(kind) == 3:
+        return str(ArrayType(*kind))
+    value = kind[1]
+    return f"the static {kind[0].__name__} " + repr(
+        value[1] if isinstance(value, tuple) and kind[0] in SCALARS else value)[:40]
+
+
+# ------------------------------------------------------------------ ahead of time
+
+class Lowered:
+    """A recorded function; `compile()` makes it runnable, `program` is what was recorded."""
+
+    def __init__(self, function: JitFunction, entry: Entry):
+        self._function, self._entry = function, entry
+
+    @property
+    def program(self) -> Program:
+        return self._entry.program
+
+    def as_text(self) -> str:
+        """The recorded program as text."""
+        return str(self._entry.program)
+
+    def cost_analysis(self) -> dict[str, int]:
+        """Floating point operations and bytes moved."""
+        cost = self._entry.program.cost()
+        return {"flops": cost.flops, "bytes accessed": cost.bytes}
+
+    @property
+    def out_info(self) -> Any:
+        entry = self._entry
+        types = iter(zip(entry.program.output_types, entry.out_weaks, strict=True))
+
+        def struct() -> ShapeDtypeStruct:
+            t, weak = next(types)
+            return ShapeDtypeStruct(t.shape, t.dtype, weak=weak)
+
+        return unflatten(entry.out_tree, [struct() if t else x for x, t in
+                                          zip(entry.out_static, entry.out_traced, strict=True)])
+
+    def compile(self) -> CompiledFunction:
+        """Compile for the default backend."""
+        entry = self._entry
+        if entry.compiled is None:
+            entry.backend = backend_of(())
+            entry.compiled = entry.backend.compile(entry.program)
+        return CompiledFunction(self._function, entry)
+
+
+class CompiledFunction:
+    """A function compiled for one kind of arguments; other kinds are an error, not a retrace."""
+
+    def __init__(self, function: JitFunction, entry: Entry):
+        self._function, self._entry = function, entry
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        f = self._function
+        dynamic, named, static = (f.split_static(args, kwargs) if f.has_static
+                                  else (args, kwargs, ()))
+        leaves, treedef = flatten((dynamic, named))
+        kinds: list[Any] = []
+        raws: list[Any] = []
+        for x in leaves:
+            f.key_of(x, kinds, raws)
+        key = _Key(treedef, tuple(kinds), static, self._entry.key.closure, self._entry.key.settings)
+        wrong = _differences(key, self._entry.key, f.leaf_names(args, kwargs))
+        if wrong:
+            raise TypeError(f"{f.name} was compiled for other arguments: {'; '.join(wrong)}")
+        hidden = f.closure.read()[1]
+        return f.run(self._entry, raws + [raw_leaf(hidden[i]) for i in self._entry.hidden])
+
+    def as_text(self) -> str:
+        """The Python text that runs."""
+        return self._entry.compiled.source
+
+    @property
+    def program(self) -> Program:
+        """The optimised program."""
+        return self._entry.compiled.program
+
+    def cost_analysis(self) -> dict[str, int]:
+        """Floating point operations and bytes moved by the optimised program."""
+        cost = self.program.cost()
+        return {"flops": cost.flops, "bytes accessed": cost.bytes}
+
+
+def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (), donate_argnums: int | Sequence[int] = (),
+        donate_argnames: str | Sequence[str] = (), inline: bool = False,
+        keep_unused: bool = False) -> Any:
+    """Compile `fun`: it is recorded for each new structure, shape and dtype of its arguments.
+
+    Arrays and numbers are traced; strings, bools, None, functions and other hashable leaves are
+    static: part of the program. `static_argnums`/`static_argnames` make whole arguments static.
+    Donated arguments may be overwritten: using them after the call raises DonatedArrayError.
+    Usable as `@jit` and as `@jit(static_argnames="n")`. The result has `program(...)`,
+    `source(...)`, `explain()`, `cache_info()`, `clear_cache()`, `lower(...).compile()` and
+    `eval_shape(...)`. `inline` and `keep_unused` are accepted; calls are always inlined.
+
+    >>> import lucidfn as lf, lucidfn.numpy as lnp
+    >>> f = lf.jit(lambda x: lnp.sin(x) ** 2)
+    >>> float(f(0.0))
+    0.0
+    """
+    if fun is None:
+        return functools.partial(jit, static_argnums=static_argnums,
+                                 static_argnames=static_argnames, donate_argnums=donate_argnums,
+                                 donate_argnames=donate_argnames)
+    if not callable(fun):
+        raise TypeError(f"jit needs a function, got {type(fun).__name__}")
+    nums, donated = _ints(static_argnums, "static_argnums"), _ints(donate_argnums, "donate_argnums")
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    given = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
+    _check_names(fun, names + given)
+    return JitFunction(fun, nums, names, donated, given)
+
+
+def _ints(n: int | Sequence[int], what: str) -> tuple[int, ...]:
+    found = (n,) if isinstance(n, int) else tuple(n)
+    if not all(isinstance(i, int) for i in found):
+        raise TypeError(f"jit: {what} must be integers, got {n!r}")
+    return found
+
+
+def _check_names(fun: Any, names: Sequence[str]) -> None:
+    signature = signature_of(fun)
+    if signature is None or any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return
+    unknown = [n for n in names if n not in signature.parameters]
+    if unknown:
+        raise ValueError(f"jit of {name_of(fun)}: {unknown} are no parameters; it has "
+                         f"{list(signature.parameters)}")
+
+

@@ -1,0 +1,258 @@
+"""Samples by rejection: gamma, Poisson and binomial, for all elements of a batch at once.
+
+Keys are split in the order in which `jax.random` splits them, so the samples agree with its own
+but for rounding. The bits come from the keys' own generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lucidfn.backends.numpy import rng
+from lucidfn.backends.numpy.precision import HALVES, SINGLE
+from lucidfn.backends.numpy.special_erf import erf_inv
+from lucidfn.backends.numpy.special_gamma import lgamma
+
+Keys = np.ndarray
+
+
+def uniform(keys: Keys, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Floats in [0, 1) of shape keys.shape + shape: random mantissas under the exponent of 1."""
+    width, mantissa = (32, 23) if dtype == SINGLE else (64, 52)
+    bits = rng.random_bits(keys, shape=shape, width=width)
+    bits >>= width - mantissa
+    bits |= np.ones((), dtype).view(bits.dtype)
+    return np.subtract(bits.view(dtype), 1.0, dtype=dtype)
+
+
+def normal(keys: Keys, dtype: np.dtype) -> np.ndarray:
+    """One standard normal number from each key."""
+    low = np.nextafter(np.array(-1.0, dtype), np.array(0.0, dtype))
+    u = uniform(keys, (), dtype) * (1.0 - low) + low
+    return np.array(math.sqrt(2.0), dtype) * erf_inv(np.maximum(u, low))
+
+
+def _work(dtype: np.dtype) -> np.dtype:
+    return SINGLE if dtype in HALVES else dtype
+
+
+# ------------------------------------------------------------------ gamma
+
+def gamma(keys: Keys, a: np.ndarray, *, log_space: bool) -> np.ndarray:
+    """Gamma samples with shape parameters a[keys.shape + ...], or their logarithms.
+
+    Marsaglia and Tsang, "A simple method for generating gamma variables" (2000): with normal x
+    and v = (1 + c x)^3 accept d v; below a = 1 by the boost gamma(a + 1) u^(1/a).
+    """
+    a, keys = np.asarray(a), np.asarray(keys)
+    count = a.size // keys.size if keys.size else 0
+    if a.size == 0:
+        return np.zeros(a.shape, a.dtype)
+    alpha = a.reshape(-1).astype(_work(a.dtype))
+    pair = rng.split(rng.split(keys.reshape(-1), shape=(count,)).reshape(-1), shape=(2,))
+    small = ~(alpha >= 1.0)
+    d = np.where(small, alpha + 1, alpha) - np.array(1.0 / 3.0, alpha.dtype)
+    v = _marsaglia_tsang(pair[:, 0].copy(), d)
+    u = uniform(pair[:, 1], (), alpha.dtype)
+    if log_space:
+        log_u = np.log1p(-u)
+        boost = np.where(~small | (log_u == 0), np.zeros((), alpha.dtype), log_u / alpha)
+        out = np.log(d) + np.log(v) + boost
+    else:
+        out = d * v * np.where(small, (1 - u) ** (1 / alpha), np.ones((), alpha.dtype))
+    out[~(alpha > 0)] = np.nan
+    return out.astype(a.dtype).reshape(a.shape)
+
+
+def _marsaglia_tsang(keys: Keys, d: np.ndarray) -> np.ndarray:
+    dtype = d.dtype
+    c = np.array(1.0 / 3.0, dtype) / np.sqrt(d)
+    out = np.ones_like(d)
+    active = np.flatnonzero(d > 0)  # not where the parameter is NaN or far below 0
+    while active.size:
+        three = rng.split(keys[active], shape=(3,))
+        keys[active] = three[:, 0]
+        x, v = _positive(three[:, 1].copy(), c[active])
+        u = uniform(three[:, 2], (), dtype)
+        square, v, width = x * x, v * v * v, d[active]
+        out[active] = v
+        wrong = u >= 1 - np.array(0.0331, dtype) * (square * square)
+        wrong &= np.log(u) >= np.array(0.5, dtype) * square + width * (1 - v + np.log(v))
+        active = active[wrong]
+    return out
+
+
+def _positive(keys: Keys, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal x with v = 1 + c x > 0."""
+    x, v = np.zeros_like(c), np.ones_like(c)
+    active = np.arange(c.size)
+    while active.size:
+        two = rng.split(keys[active], shape=(2,))
+        keys[active] = two[:, 0]
+        x[active] = normal(two[:, 1], c.dtype)
+        v[active] = 1 + x[active] * c[active]
+        active = active[v[active] <= 0]
+    return x, v
+
+
+# ------------------------------------------------------------------ Poisson
+
+def poisson(keys: Keys, rate: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    """Poisson samples of rates rate[keys.shape + ...]; -1 where the rate is NaN or negative."""
+    keys, (lam,), shape = _lanes(keys, rate)
+    bad = ~(lam >= 0) | np.isinf(lam)
+    few = bad | (lam < 10)
+    counted = _count_arrivals(keys, np.where(few & ~bad, lam, 0).astype(lam.dtype))
+    out = np.where(few, counted, _poisson_rejection(keys, np.where(few, 1e5, lam).astype(lam.dtype),
+                                                    few))
+    out = np.where(bad, -1, np.where(lam == 0, 0, out))
+    return out.astype(dtype).reshape(shape)
+
+
+def _lanes(keys: Keys, *operands: np.ndarray) -> tuple[Keys, list[np.ndarray], tuple[int, ...]]:
+    """One row for each key; the elements of a row share the key's bits."""
+    keys, first = np.asarray(keys), np.asarray(operands[0])
+    work = _work(first.dtype)
+    rows = [np.asarray(x).reshape(keys.size, -1 if keys.size else 0).astype(work)
+            for x in operands]
+    return keys.reshape(-1), rows, first.shape
+
+
+def _count_arrivals(keys: Keys, lam: np.ndarray) -> np.ndarray:
+    """Knuth: how many unit-rate arrivals come before time lam."""
+    keys = keys.copy()
+    count, time = np.zeros(lam.shape), np.zeros_like(lam)
+    lanes = np.arange(len(keys))
+    while lanes.size:
+        waiting = time[lanes] > -lam[lanes]
+        going = waiting.any(axis=1)
+        lanes, waiting = lanes[going], waiting[going]
+        if not lanes.size:
+            break
+        count[lanes] += waiting
+        two = rng.split(keys[lanes], shape=(2,))
+        keys[lanes] = two[:, 0]
+        time[lanes] += np.log(uniform(two[:, 1], lam.shape[1:], lam.dtype))
+    return np.maximum(count - 1, 0)
+
+
+def _poisson_rejection(keys: Keys, lam: np.ndarray, skip: np.ndarray) -> np.ndarray:
+    """Hoermann, "The transformed rejection method for generating Poisson random variables" (1993),
+    algorithm PTRS, for rates of at least 10."""
+    b = 0.931 + 2.53 * np.sqrt(lam)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    v_r = 0.9277 - 3.6224 / (b - 2)
+    log_lam = np.log(lam)
+
+    def propose(at: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        edge, a_, b_ = 0.5 - np.abs(u), a[at], b[at]
+        k = np.floor((2 * a_ / edge + b_) * u + lam[at] + 0.43)
+        s = np.log(v * inverse_alpha[at] / (a_ / (edge * edge) + b_))
+        t = -lam[at] + k * log_lam[at] - lgamma(k + 1)
+        never = (k < 0) | ((edge < 0.013) & (v > edge))
+        return k, ((edge >= 0.07) & (v <= v_r[at])) | (~never & (s <= t))
+
+    return _transformed_rejection(keys, lam, propose, skip)
+
+
+def _transformed_rejection(keys: Keys, like: np.ndarray, propose: Callable[..., tuple],
+                           skip: np.ndarray) -> np.ndarray:
+    """Propose until every element of a lane is accepted; a lane redraws all its elements."""
+    keys, out = keys.copy(), np.zeros_like(like)
+    done = skip.copy()
+    lanes = np.flatnonzero(~done.all(axis=1))
+    while lanes.size:
+        three = rng.split(keys[lanes], shape=(3,))
+        keys[lanes] = three[:, 0]
+        u, v = (uniform(three[:, i], like.shape[1:], like.dtype) for i in (1, 2))
+        k, accept = propose(lanes, u - np.array(0.5, like.dtype), v)
+        out[lanes] = np.where(accept, k, out[lanes])
+        done[lanes] |= accept
+        lanes = lanes[~done[lanes].all(axis=1)]
+    return out
+
+
+# ------------------------------------------------------------------ binomial
+
+def binomial(keys: Keys, n: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Binomial samples of n trials with probability p; NaN where there is no distribution."""
+    dtype = np.asarray(n).dtype
+    keys, (n, p), shape = _lanes(keys, n, p)
+    invalid = ~(n >= 0) | ~(p >= 0) | ~(p <= 1)
+    infinite = np.isinf(n) & ~invalid
+    n = np.floor(n)
+    mirrored = ~(p < 0.5)
+    q = np.where(mirrored, 1 - p, p)
+    few = invalid | infinite | (n * q <= 10)
+    counted = _count_successes(keys, np.where(few & ~invalid & ~infinite, n, 0).astype(n.dtype),
+                               np.where(invalid, 0.01, q).astype(n.dtype))
+    many = _binomial_rejection(keys, np.where(few, 1e4, n).astype(n.dtype),
+                               np.where(few, 0.5, q).astype(n.dtype), few)
+    out = np.where(few, counted, many)
+    out = np.where(mirrored, n - out, out)
+    out = np.where(infinite, np.where(p == 0, 0.0, np.inf), np.where(invalid, np.nan, out))
+    return out.astype(dtype).reshape(shape)
+
+
+def _count_successes(keys: Keys, n: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """How many successes come within n trials, by the geometric waiting times between them."""
+    keys = keys.copy()
+    log_failure = np.log1p(-q)
+    count, trials = np.zeros(n.shape), np.zeros_like(n)
+    lanes = np.arange(len(keys))
+    while lanes.size:
+        within = trials[lanes] <= n[lanes]
+        going = within.any(axis=1)
+        lanes, within = lanes[going], within[going]
+        if not lanes.size:
+            break
+        count[lanes] += within
+        two = rng.split(keys[lanes], shape=(2,))
+        keys[lanes] = two[:, 1]
+        wait = np.ceil(np.log(uniform(two[:, 0], n.shape[1:], n.dtype)) / log_failure[lanes])
+        # q = 0 gives -inf / -0: the success never comes.
+        trials[lanes] += np.where(np.isnan(wait), np.inf, np.maximum(wait, 1))
+    return np.maximum(count - 1, 0)
+
+
+# log k! minus Stirling's (k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2, for k = 0 .. 9
+_TAIL = np.array([math.lgamma(k + 1) - (k + 0.5) * math.log(k + 1) + (k + 1)
+                  - 0.5 * math.log(2 * math.pi) for k in range(10)])
+
+
+def _stirling_tail(k: np.ndarray) -> np.ndarray:
+    small = np.clip(k, 0, 9)
+    square = (k + 1) * (k + 1)
+    series = (1 / 12 - (1 / 360 - 1 / 1260 / square) / square) / (k + 1)
+    return np.where(k <= 9, _TAIL[small.astype(np.intp)], series).astype(k.dtype)
+
+
+def _binomial_rejection(keys: Keys, n: np.ndarray, p: np.ndarray, skip: np.ndarray) -> np.ndarray:
+    """Hoermann, "The generation of binomial random variates" (1993), algorithm BTRS, for
+    n p of at least 10 and p of at most 1/2."""
+    spread = np.sqrt(n * p * (1 - p))
+    b = 1.15 + 2.53 * spread
+    a = -0.0873 + 0.0248 * b + 0.01 * p
+    v_r, odds = 0.92 - 4.2 / b, p / (1 - p)
+    alpha = (2.83 + 5.1 / b) * spread
+    mode = np.floor((n + 1) * p)
+
+    def propose(at: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n_, m, r, a_, b_ = n[at], mode[at], odds[at], a[at], b[at]
+        edge = 0.5 - np.abs(u)
+        k = np.floor((2 * a_ / edge + b_) * u + n_ * p[at] + 0.5)
+        inside = (k >= 0) & (k <= n_)
+        safe = np.where(inside, k, m)
+        bound = ((m + 0.5) * np.log((m + 1) / (r * (n_ - m + 1)))
+                 + (n_ + 1) * np.log((n_ - m + 1) / (n_ - safe + 1))
+                 + (safe + 0.5) * np.log(r * (n_ - safe + 1) / (safe + 1))
+                 + _stirling_tail(m) + _stirling_tail(n_ - m)
+                 - _stirling_tail(safe) - _stirling_tail(n_ - safe))
+        below = np.log(v * alpha[at] / (a_ / (edge * edge) + b_)) <= bound
+        return k, ((edge >= 0.07) & (v <= v_r[at])) | (inside & below)
+
+    return _transformed_rejection(keys, n, propose, skip)

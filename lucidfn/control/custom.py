@@ -1,0 +1,291 @@
+"""Functions with derivative or batching rules of their own, as operations on flat raw values.
+
+`program` is what the function computes: a `Program` where the operation is recorded, else any
+function from raw values to a list of them, so that Python control flow on values works. Its
+operands come in three groups: `hidden` values that only the program reads, `closed` values that
+the functions close over, and the arguments, which the rules are about. What is hidden or closed
+over is differentiated through the program itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lucidfn.control.call import call
+from lucidfn.core.ir import Program
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.record import RecordTrace, record
+from lucidfn.core.source import describe_line, here
+from lucidfn.core.trace import Trace, Tracer, current, shape_of, type_of
+from lucidfn.errors import MissingRuleError
+from lucidfn.ops.elementwise import add
+from lucidfn.ops.reduce import reduce_sum
+from lucidfn.ops.shape import broadcast_to, zeros
+from lucidfn.transforms.jvp import jvp
+from lucidfn.transforms.programs import batch_program
+from lucidfn.transforms.vmap import batch_flat
+from lucidfn.types import ArrayType, is_inexact
+
+Function = Callable[..., Sequence[Any]]
+
+
+def trace_of(args: Sequence[Any]) -> Trace:
+    """The trace that an operation on these values goes to."""
+    return max([current.get(), *[a.trace for a in args if isinstance(a, Tracer)]],
+               key=lambda trace: trace.level)
+
+
+def record_with(f: Function, args: Sequence[Any], what: str) -> tuple[list[Any], Program]:
+    """(tracers that f reads besides its arguments, f as a program that takes those first)."""
+    program = record(f, [type_of(a) for a in args], what=what)
+    found = {v: x for v, x in program.consts.items() if isinstance(x, Tracer)}
+    rest = {v: x for v, x in program.consts.items() if v not in found}
+    return list(found.values()), program.replace(inputs=[*found, *program.inputs], consts=rest)
+
+
+def batched_function(f: Function, batched: Sequence[bool], size: int) -> Function:
+    """The function on batches, every output batched; a program stays a program."""
+    if isinstance(f, Program):
+        return batch_program(f, tuple(batched), size)
+    return lambda *args: batch_flat(f, args, batched, size)[0]
+
+
+class Custom(Primitive):
+    """Apply a function that has rules of its own."""
+
+    many, nested = True, True
+
+    def __call__(self, *args: Any, program: Function, hidden: int = 0, **params: Any) -> list[Any]:
+        if not isinstance(program, Program) and isinstance(trace_of(args), RecordTrace):
+            found, program = record_with(program, args, params["name"])
+            hidden, args = hidden + len(found), (*found, *args)
+        return super().__call__(*args, program=program, hidden=hidden, **params)
+
+    def infer(self, *types: ArrayType, program: Program, **params: Any) -> list[ArrayType]:
+        return program.output_types
+
+    def transpose(self, cts: Sequence[Any], *args: Any, program: Program, name: str,
+                  **params: Any) -> Sequence[Any]:
+        # It stands in a linear program, so the function is linear there: its own transpose does.
+        return call.transpose(cts, *args, program=program, name=name)
+
+    def through(self, tangents: Sequence[Any], args: Sequence[Any], program: Function,
+                hidden: int, fixed: Sequence[str], name: str) -> list[Any]:
+        """Output tangents for those of hidden and closed-over values, of which `fixed` come first."""
+        count = len(tangents)
+        for t, label in zip(tangents[hidden:hidden + len(fixed)], fixed, strict=True):
+            if t is not None:
+                raise TypeError(
+                    f"{name} is differentiated with respect to `{label}`, which nondiff_argnums "
+                    "(or nondiff_argnames) excludes. Take it out of them and let the rule give "
+                    f"its derivative, or pass lax.stop_gradient({label})")
+        return jvp(program, args, [*tangents, *[None] * (len(args) - count)], what=name)[1]
+
+
+class CustomJvp(Custom):
+    """A function whose derivative is `rule(closed, args, tangents) -> outputs, tangents`."""
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
+                  closed: int, rule: Callable[..., Any], fixed: tuple[str, ...],
+                  name: str) -> tuple[Any, Any]:
+        at = hidden + closed
+        if all(t is None for t in tangents[at:]):
+            outs = self(*args, program=program, hidden=hidden, closed=closed, rule=rule,
+                        fixed=fixed, name=name)
+            moved: Sequence[Any] = [None] * len(outs)
+        else:
+            outs, moved = rule(args[hidden:at], args[at:], tangents[at:])
+        if any(t is not None for t in tangents[:at]):
+            more = self.through(tangents[:at], args, program, hidden, fixed, name)
+            moved = [_sum(a, b) for a, b in zip(moved, more, strict=True)]
+        return outs, moved
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
+              closed: int, rule: Callable[..., Any], **params: Any) -> list[Any]:
+        return self(*args, program=batched_function(program, batched, size), hidden=hidden,
+                    closed=closed, rule=_batched_jvp(rule, batched[hidden:], size), **params)
+
+
+def _sum(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else add(a, b)
+
+
+def _batched_jvp(rule: Callable[..., Any], batched: Sequence[bool], size: int) -> Any:
+    def batched_rule(closed: Sequence[Any], args: Sequence[Any],
+                     tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        split, n = len(closed), len(closed) + len(args)
+        given = [t is not None for t in tangents]
+        moved: list[bool] = []
+
+        def lanes(*xs: Any) -> list[Any]:
+            found = iter(xs[n:])
+            outs, out_tangents = rule(xs[:split], xs[split:n],
+                                      [next(found) if g else None for g in given])
+            moved[:] = [t is not None for t in out_tangents]
+            return [*outs, *[t for t in out_tangents if t is not None]]
+
+        # The tangent of what is batched is batched.
+        flags = [*batched, *[b for b, g in zip(batched[split:], given, strict=True) if g]]
+        values, _ = batch_flat(lanes, [*closed, *args, *[t for t in tangents if t is not None]],
+                               flags, size)
+        back = iter(values[len(moved):])
+        return values[:len(moved)], [next(back) if m else None for m in moved]
+
+    return _named(batched_rule, rule)
+
+
+class CustomVjp(Custom):
+    """A function whose cotangents come from a rule.
+
+    `fwd(closed, args, moving) -> outputs, residuals, bwd` runs in place of the function, and
+    `bwd(residuals, cotangents)` gives a cotangent, or None for zero, for each of args.
+    """
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
+                  closed: int, fwd: Callable[..., Any], fixed: tuple[str, ...],
+                  name: str) -> tuple[Any, Any]:
+        at = hidden + closed
+        moving = tuple([t is not None for t in tangents[at:]])
+        if not any(moving):
+            outs = self(*args, program=program, hidden=hidden, closed=closed, fwd=fwd,
+                        fixed=fixed, name=name)
+            moved = [None] * len(outs)
+        else:
+            outs, residuals, bwd = fwd(args[hidden:at], args[at:], moving)
+            types = tuple([t._replace(weak=False) if is_inexact(t.dtype) else None
+                           for t in map(type_of, outs)])
+            got = iter(custom_vjp_linear(*residuals, *[t for t in tangents[at:] if t is not None],
+                                         bwd=bwd, moving=moving, types=types, name=name))
+            moved = [None if t is None else next(got) for t in types]
+        if any(t is not None for t in tangents[:at]):
+            more = self.through(tangents[:at], args, program, hidden, fixed, name)
+            moved = [_sum(a, b) for a, b in zip(moved, more, strict=True)]
+        return outs, moved
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
+              closed: int, fwd: Callable[..., Any], **params: Any) -> list[Any]:
+        return self(*args, program=batched_function(program, batched, size), hidden=hidden,
+                    closed=closed, fwd=_batched_fwd(fwd, batched[hidden:], size), **params)
+
+
+class CustomVjpLinear(Primitive):
+    """Residuals, tangents -> output tangents; known only by its transpose, which is `bwd`."""
+
+    name, many, nested = "custom_vjp_linear", True, True
+
+    def infer(self, *operands: ArrayType, bwd: Any, moving: tuple[bool, ...],
+              types: tuple[ArrayType | None, ...], name: str) -> list[ArrayType]:
+        return [t for t in types if t is not None]
+
+    def jvp(self, tangents: Sequence[Any], outs: Any, *args: Any, moving: tuple[bool, ...],
+            name: str, **params: Any) -> list[Any]:
+        split = len(args) - sum(moving)
+        if any(t is not None for t in tangents[:split]):
+            raise no_forward_mode(name)
+        filled = [zeros(shape_of(x), x.dtype) if t is None else t
+                  for t, x in zip(tangents[split:], args[split:], strict=True)]
+        return self(*args[:split], *filled, moving=moving, name=name, **params)
+
+    def transpose(self, cts: Sequence[Any], *args: Any, bwd: Callable[..., Any],
+                  moving: tuple[bool, ...], types: tuple[ArrayType | None, ...],
+                  name: str) -> list[Any]:
+        split = len(args) - sum(moving)
+        given = iter(cts)
+        found = bwd(args[:split], [None if t is None else next(given) for t in types])
+        return [*[None] * split, *[ct for ct, m in zip(found, moving, strict=True) if m]]
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, bwd: Callable[..., Any],
+              moving: tuple[bool, ...], types: tuple[ArrayType | None, ...],
+              name: str) -> list[Any]:
+        split = len(args) - sum(moving)
+        flags = iter(batched[split:])
+        grown = tuple([None if t is None else t._replace(shape=(size, *t.shape)) for t in types])
+        mapped = [m and next(flags) for m in moving]
+        return self(*args, bwd=_batched_bwd(bwd, batched[:split], mapped, size), moving=moving,
+                    types=grown, name=name)
+
+
+def no_forward_mode(name: str) -> MissingRuleError:
+    return MissingRuleError(
+        f"{name} at {describe_line(here())}: forward mode of a custom_vjp function is not defined "
+        "(jvp, jacfwd, hvp and linearize use it); its rule gives cotangents only. Use custom_jvp, "
+        "whose rule serves both modes, or jacrev in place of jacfwd")
+
+
+def run_linear(*args: Any, name: str, **params: Any) -> list[Any]:
+    """The kernel of `custom_vjp_linear`, on every backend."""
+    raise no_forward_mode(name)
+
+
+def _batched_fwd(fwd: Callable[..., Any], batched: Sequence[bool], size: int) -> Any:
+    def batched_fwd(closed: Sequence[Any], args: Sequence[Any], moving: tuple[bool, ...]) -> Any:
+        split = len(closed)
+        state: list[Any] = []
+
+        def lanes(*xs: Any) -> list[Any]:
+            outs, residuals, bwd = fwd(xs[:split], xs[split:], moving)
+            state[:] = len(outs), bwd
+            return [*outs, *residuals]
+
+        # Residuals that do not vary are kept once.
+        values, varies = batch_flat(lanes, [*closed, *args], batched, size, fill=False)
+        n, bwd = state
+        outs = [x if v else broadcast_to(x, shape=(size, *shape_of(x)))
+                for x, v in zip(values[:n], varies[:n], strict=True)]
+        return outs, values[n:], _batched_bwd(bwd, varies[n:], batched[split:], size)
+
+    return _named(batched_fwd, fwd)
+
+
+def _batched_bwd(bwd: Callable[..., Any], varies: Sequence[bool], mapped: Sequence[bool],
+                 size: int) -> Any:
+    def batched_bwd(residuals: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+        split = len(residuals)
+        given = [ct is not None for ct in cts]
+        kept: list[bool] = []
+
+        def lanes(*xs: Any) -> list[Any]:
+            back = iter(xs[split:])
+            found = bwd(xs[:split], [next(back) if g else None for g in given])
+            kept[:] = [ct is not None for ct in found]
+            return [ct for ct in found if ct is not None]
+
+        live = [ct for ct in cts if ct is not None]
+        values = iter(batch_flat(lanes, [*residuals, *live], [*varies, *[True] * len(live)],
+                                 size)[0])
+        # An argument that all lanes share gets the sum of their cotangents.
+        return [None if not k else next(values) if m else reduce_sum(next(values), axes=(0,))
+                for k, m in zip(kept, mapped, strict=True)]
+
+    return _named(batched_bwd, bwd)
+
+
+class CustomVmap(Custom):
+    """A function with a batching rule: `rule(size, batched, closed, args) -> outputs, batched`."""
+
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
+                  closed: int, rule: Callable[..., Any], name: str) -> tuple[Any, Any]:
+        outs = self(*args, program=program, hidden=hidden, closed=closed, rule=rule, name=name)
+        return outs, jvp(program, args, tangents, what=name)[1]
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
+              closed: int, rule: Callable[..., Any], name: str) -> list[Any]:
+        at = hidden + closed
+        if any(batched[:at]):  # the rule does not know of these: the function itself does
+            return list(batched_function(program, batched, size)(*args))
+        outs, varies = rule(size, batched[at:], args[hidden:at], args[at:])
+        return [x if v else broadcast_to(x, shape=(size, *shape_of(x)))
+                for x, v in zip(outs, varies, strict=True)]
+
+
+def _named(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the user's name, which printed programs show."""
+    function.__name__ = getattr(original, "__name__", "rule")
+    return function
+
+
+custom_jvp_call = CustomJvp("custom_jvp_call")
+custom_vjp_call = CustomVjp("custom_vjp_call")
+custom_vjp_linear = CustomVjpLinear()
+custom_vmap_call = CustomVmap("custom_vmap_call")

@@ -1,0 +1,125 @@
+"""Special functions, elementwise, with their derivatives. The list holds one for each operand.
+
+Names and definitions are those of the NIST Digital Library of Mathematical Functions (DLMF); the
+incomplete gamma and beta functions are the regularized ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lucidfn.ops.elementwise import (
+    add,
+    div,
+    eq,
+    exp,
+    log,
+    log1p,
+    mul,
+    neg,
+    select,
+    sign,
+    square,
+    sub,
+)
+from lucidfn.ops.families import Elementwise, Rule
+
+
+def _missing(name: str, operand: str) -> Rule:
+    """The rule of an operand in which the derivative has no known closed form."""
+    def rule(t: Any, z: Any, *args: Any) -> Any:
+        raise globals()[name].missing(
+            "jvp", f"gives its derivative, here in {operand}, which has no closed form; "
+            f"lax.stop_gradient({operand}) leaves it out")
+    return rule
+
+
+def _power_log(p: Any, log_x: Any) -> Any:
+    """p * log x, and 0 where p is 0 also at x = 0."""
+    zero = eq(p, 0.0)
+    return select(zero, 0.0, mul(p, select(zero, 0.0, log_x)))
+
+
+def _gamma_pdf(a: Any, x: Any) -> Any:
+    """x^(a-1) e^-x / gamma(a): the derivative of igamma in x (DLMF 8.8.13); 0 at x = inf."""
+    far = eq(x, math.inf)
+    near = select(far, 1.0, x)
+    value = exp(sub(sub(_power_log(sub(a, 1.0), log(near)), near), lgamma(a)))
+    return select(far, 0.0, value)
+
+
+def _beta_pdf(a: Any, b: Any, x: Any) -> Any:
+    """x^(a-1) (1-x)^(b-1) / B(a, b): the derivative of betainc in x (DLMF 8.17.1)."""
+    log_beta = sub(add(lgamma(a), lgamma(b)), lgamma(add(a, b)))
+    powers = add(_power_log(sub(a, 1.0), log(x)), _power_log(sub(b, 1.0), log1p(neg(x))))
+    return exp(sub(powers, log_beta))
+
+
+def _d_igamma_grad_a(t: Any, z: Any, a: Any, x: Any) -> Any:
+    return mul(t, mul(_gamma_pdf(a, x), sub(log(x), digamma(a))))
+
+
+def _d_random_gamma_grad(t: Any, z: Any, a: Any, x: Any) -> Any:
+    # z = -P_a / P_x with P_ax = P_x (log x - digamma(a)) and P_xx = P_x ((a - 1) / x - 1).
+    decay = sub(div(sub(a, 1.0), x), 1.0)
+    return mul(t, neg(add(sub(log(x), digamma(a)), mul(z, decay))))
+
+
+def _d_bessel_i1e(t: Any, y: Any, x: Any) -> Any:
+    # i0e - i1e (sign x + 1/x), whose limit at 0 is 1/2.
+    origin = eq(x, 0.0)
+    safe = select(origin, 1.0, x)
+    slope = sub(bessel_i0e(x), mul(y, add(sign(x), div(1.0, safe))))
+    return mul(t, select(origin, 0.5, slope))
+
+
+def _d_expi(t: Any, y: Any, x: Any) -> Any:
+    return mul(t, div(exp(x), x))
+
+
+def _d_zeta(t: Any, z: Any, s: Any, q: Any) -> Any:
+    return neg(mul(t, mul(s, zeta(add(s, 1.0), q))))
+
+
+_TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+_HALF_SQRT_PI = math.sqrt(math.pi) / 2.0
+
+
+def _d_erf(t: Any, y: Any, x: Any) -> Any:
+    return mul(t, mul(exp(neg(square(x))), _TWO_OVER_SQRT_PI))
+
+
+def _d_erf_inv(t: Any, y: Any, x: Any) -> Any:
+    return mul(t, mul(exp(square(y)), _HALF_SQRT_PI))
+
+
+erf = Elementwise("erf", [_d_erf], accepts="f", cost=20)
+erfc = Elementwise("erfc", [lambda t, y, x: neg(_d_erf(t, y, x))], accepts="f", cost=20)
+erf_inv = Elementwise("erf_inv", [_d_erf_inv], accepts="f", cost=20)
+lgamma = Elementwise("lgamma", [lambda t, y, x: mul(t, digamma(x))], accepts="f", cost=30)
+digamma = Elementwise("digamma", [lambda t, y, x: mul(t, polygamma(1.0, x))], accepts="f", cost=30)
+polygamma = Elementwise("polygamma", [
+    _missing("polygamma", "n"), lambda t, z, n, x: mul(t, polygamma(add(n, 1.0), x))],
+    accepts="f", cost=60)
+zeta = Elementwise("zeta", [_missing("zeta", "s"), _d_zeta], accepts="f", cost=60)
+igamma = Elementwise("igamma", [
+    lambda t, z, a, x: mul(t, igamma_grad_a(a, x)),
+    lambda t, z, a, x: mul(t, _gamma_pdf(a, x))], accepts="f", cost=100)
+igammac = Elementwise("igammac", [
+    lambda t, z, a, x: neg(mul(t, igamma_grad_a(a, x))),
+    lambda t, z, a, x: neg(mul(t, _gamma_pdf(a, x)))], accepts="f", cost=100)
+igamma_grad_a = Elementwise("igamma_grad_a", [_missing("igamma_grad_a", "a"), _d_igamma_grad_a],
+                            accepts="f", cost=100)
+random_gamma_grad = Elementwise("random_gamma_grad", [
+    _missing("random_gamma_grad", "a"), _d_random_gamma_grad], accepts="f", cost=100)
+betainc = Elementwise("betainc", [
+    _missing("betainc", "a"), _missing("betainc", "b"),
+    lambda t, z, a, b, x: mul(t, _beta_pdf(a, b, x))], accepts="f", cost=100)
+bessel_i0e = Elementwise("bessel_i0e", [
+    lambda t, y, x: mul(t, sub(bessel_i1e(x), mul(sign(x), y)))], accepts="f", cost=30)
+bessel_i1e = Elementwise("bessel_i1e", [_d_bessel_i1e], accepts="f", cost=30)
+expi = Elementwise("expi", [_d_expi], accepts="f", cost=40)
+
+__all__ = ["bessel_i0e", "bessel_i1e", "betainc", "digamma", "erf", "erf_inv", "erfc", "expi",
+           "igamma", "igamma_grad_a", "igammac", "lgamma", "polygamma", "random_gamma_grad", "zeta"]

@@ -1,0 +1,116 @@
+"""Reductions over sliding windows, as in pooling; parameters have one entry for each axis of x."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.trace import dtype_of, shape_of
+from lucidfn.errors import ShapeError
+from lucidfn.ops.conv import adjoint_padding, dilated, windows
+from lucidfn.ops.elementwise import add, convert, div, eq, select, zero_like
+from lucidfn.ops.families import Linear
+from lucidfn.ops.shape import pad, slice_
+from lucidfn.types import ArrayType, kind_of
+
+Ints = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
+
+
+class Window(Primitive):
+    """out[p] combines x[p stride + k w_dilation - low] over k in the window, where x has
+    x_dilation - 1 gaps between neighbours and is padded (negative: cropped) after; what lies in
+    gaps and padding is the identity of the operation."""
+
+    accepts = (0, 1, 2, 3)
+
+    def infer(self, x: ArrayType, *, window: Ints, stride: Ints, padding: Pads, x_dilation: Ints,
+              w_dilation: Ints) -> ArrayType:
+        params = (window, stride, padding, x_dilation, w_dilation)
+        if any(len(p) != len(x.shape) for p in params):
+            raise ShapeError(f"got {x}, window {window}, stride {stride}, padding {padding}; all "
+                             f"need {len(x.shape)} entries, one for each axis")
+        if any(i < 1 for p in (window, stride, x_dilation, w_dilation) for i in p):
+            raise ShapeError(f"got {x}, window {window}, stride {stride}; windows, strides and "
+                             "dilations must be at least 1")
+        if kind_of(x.dtype) not in self.accepts:
+            raise TypeError(f"got {x}; {self.name} does not take this dtype")
+        shape = tuple([windows(dilated(n, step) + lo + hi, k, s, d) for n, k, s, (lo, hi), step, d
+                       in zip(x.shape, *params, strict=True)])
+        return ArrayType(shape, x.dtype, x.weak)
+
+    def batch(self, size: int, batched: Any, x: Any, *, window: Ints, stride: Ints, padding: Pads,
+              x_dilation: Ints, w_dilation: Ints) -> Any:
+        return self(x, window=(1, *window), stride=(1, *stride), padding=((0, 0), *padding),
+                    x_dilation=(1, *x_dilation), w_dilation=(1, *w_dilation))
+
+    def flops(self, types: Any, outs: Sequence[ArrayType], *, window: Ints, **_: Any) -> int:
+        return outs[0].size * math.prod(window)
+
+
+class WindowSum(Window, Linear):
+    """Sum over each window"""
+
+    accepts = (1, 2, 3)
+
+    def jvp(self, tangents: Any, out: Any, x: Any, **params: Any) -> Any:
+        return self(tangents[0], **params)
+
+    def transpose(self, ct: Any, x: Any, *, window: Ints, stride: Ints, padding: Pads,
+                  x_dilation: Ints, w_dilation: Ints) -> list[Any]:
+        # The window is all ones, so that its flip is itself; stride and x_dilation trade places.
+        pads = tuple([adjoint_padding(*axis) for axis in zip(
+            x.type.shape, window, shape_of(ct), stride, padding, x_dilation, w_dilation,
+            strict=True)])
+        return [self(ct, window=window, stride=x_dilation, padding=pads, x_dilation=stride,
+                     w_dilation=w_dilation)]
+
+
+class WindowExtremum(Window):
+    """max or min over each window; elements that tie share the derivative equally"""
+
+    accepts = (0, 1, 2)
+
+    def jvp(self, tangents: Any, out: Any, x: Any, *, window: Ints, stride: Ints, padding: Pads,
+            x_dilation: Ints, w_dilation: Ints) -> Any:
+        shape, t = shape_of(out), tangents[0]
+        if 0 in shape or 0 in shape_of(x):
+            return None
+        identity = math.inf if self is window_min else -math.inf
+        x = spread(x, identity, padding, x_dilation)
+        t = spread(t, zero_like(t), padding, x_dilation)
+        count = total = None
+        for start in offsets(window, w_dilation):
+            at = eq(taps(x, start, shape, stride), out)
+            taken = select(at, taps(t, start, shape, stride), zero_like(t))
+            ones = convert(at, dtype=dtype_of(x))
+            total = taken if total is None else add(total, taken)
+            count = ones if count is None else add(count, ones)
+        return total if math.prod(window) == 1 else div(total, count)
+
+
+def spread(x: Any, value: Any, padding: Pads, x_dilation: Ints) -> Any:
+    """x with its gaps and padding filled in."""
+    widths = tuple([(lo, hi, step - 1)
+                    for (lo, hi), step in zip(padding, x_dilation, strict=True)])
+    return x if all(w == (0, 0, 0) for w in widths) else pad(x, value, widths=widths)
+
+
+def offsets(window: Ints, w_dilation: Ints) -> Iterator[Ints]:
+    """Where each element of a window lies relative to its first."""
+    return itertools.product(*[range(0, k * d, d) for k, d in zip(window, w_dilation, strict=True)])
+
+
+def taps(x: Any, start: Ints, shape: Ints, stride: Ints) -> Any:
+    """The element at one offset of every window."""
+    stop = tuple([a + (n - 1) * s + 1 for a, n, s in zip(start, shape, stride, strict=True)])
+    return slice_(x, start=start, stop=stop, stride=stride)
+
+
+window_sum = WindowSum("window_sum")
+window_max, window_min = WindowExtremum("window_max"), WindowExtremum("window_min")
+
+__all__ = ["window_max", "window_min", "window_sum"]

@@ -1,0 +1,79 @@
+"""Constant folding: compute what depends on no input, as long as it is small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lucidfn import ops
+from lucidfn.core.ir import Equation, Literal, Program, Var
+from lucidfn.core.primitive import as_list
+from lucidfn.core.trace import current, eval_trace
+from lucidfn.ops.families import Elementwise
+from lucidfn.passes.rewrite import Decision, rewrite
+from lucidfn.types import broadcast_shapes, kind_of
+
+LARGEST = 64  # elements; larger constants are cheaper to make than to keep
+_ITEM = {1: int, 2: float, 3: complex}
+
+
+def fold(program: Program) -> Program:
+    """Evaluate equations of literals and of scalars that fold; captured arrays are never folded.
+
+    A scalar constant becomes a literal where an elementwise equation reads it beside an array of
+    its dtype.
+    """
+    known: dict[Var, Any] = {}
+    scalars: dict[Var, Any] = {}  # variables that hold one known number, everywhere
+
+    def rule(eqn: Equation, made: dict[Var, Equation]) -> Decision:
+        prim = eqn.primitive
+        if prim.nested or prim.effect:
+            return None
+        if all(type(a) is Literal or a in known for a in eqn.inputs) and all(
+                v.type.size <= LARGEST for v in eqn.outputs) and not (
+                    prim is ops.iota and eqn.outputs[0].type.size > 1):
+            values = [a.value if type(a) is Literal else known[a] for a in eqn.inputs]
+            token = current.set(eval_trace)
+            try:
+                out = as_list(prim, prim(*values, **eqn.params))
+            except Exception:  # e.g. an index out of bounds: leave it to raise when it runs
+                return None
+            finally:
+                current.reset(token)
+            known.update(zip(eqn.outputs, out, strict=True))
+            scalars.update((v, o) for v, o in zip(eqn.outputs, out, strict=True)
+                           if v.type.size == 1 and kind_of(v.type.dtype) in _ITEM)
+            return None
+        if prim in (ops.broadcast_to, ops.reshape) and eqn.inputs[0] in scalars:
+            scalars[eqn.outputs[0]] = scalars[eqn.inputs[0]]
+        if isinstance(prim, Elementwise) and any(a in scalars for a in eqn.inputs):
+            inputs = _with_literals(eqn, scalars)
+            if inputs != eqn.inputs:
+                return [Equation(prim, inputs, eqn.params, eqn.outputs, eqn.source)]
+        return None
+
+    folded = rewrite(program, rule)
+    kept = [e for e in folded.equations if not all(v in known for v in e.outputs)]
+    consts = dict(folded.consts)
+    for eqn in folded.equations:
+        if all(v in known for v in eqn.outputs):
+            consts.update((v, known[v]) for v in eqn.outputs)
+    return folded.replace(equations=kept, consts=consts)
+
+
+def _with_literals(eqn: Equation, scalars: dict[Var, Any]) -> list[Any]:
+    """Constants as literals, where another operand fixes the dtype and the others the shape."""
+    out = eqn.outputs[0].type
+    inputs = list(eqn.inputs)
+    for i, atom in enumerate(inputs):
+        if atom not in scalars or atom.type.weak or (eqn.primitive is ops.select and i == 0):
+            continue
+        others = [*inputs[:i], *inputs[i + 1:]]
+        if any(type(a) is Var and a not in scalars and not a.type.weak
+               and a.type.dtype == atom.type.dtype for a in others) and broadcast_shapes(
+                   *[a.type.shape for a in others]) == out.shape:
+            value = np.asarray(scalars[atom]).reshape(())
+            inputs[i] = Literal(_ITEM[kind_of(atom.type.dtype)](value))
+    return inputs

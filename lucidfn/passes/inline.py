@@ -1,0 +1,48 @@
+"""Inlining: put the body of a call in place of the call."""
+
+from __future__ import annotations
+
+from lucidfn.control.call import call, checkpoint
+from lucidfn.core.ir import Atom, Equation, Program, Var
+
+# A checkpoint that is not differentiated any more is a plain call. What recomputes a forward pass
+# stays a call of its own: inlined, cse would merge it with the first pass and keep its residuals.
+INLINED = {call, checkpoint}
+
+
+def inline(program: Program) -> Program:
+    """Flatten calls, at any depth."""
+    if not any(e.primitive in INLINED for e in program.equations):
+        return program
+    equations: list[Equation] = []
+    consts = dict(program.consts)
+    env: dict[Atom, Atom] = {}
+    for eqn in program.equations:
+        if eqn.primitive in INLINED:
+            actual = [env.get(a, a) for a in eqn.inputs]
+            env.update(zip(eqn.outputs, _expand(eqn, actual, equations, consts), strict=True))
+        elif any(a in env for a in eqn.inputs):
+            equations.append(Equation(eqn.primitive, [env.get(a, a) for a in eqn.inputs],
+                                      eqn.params, eqn.outputs, eqn.source))
+        else:
+            equations.append(eqn)
+    return program.replace(equations=equations, consts=consts,
+                           outputs=[env.get(a, a) for a in program.outputs])
+
+
+def _expand(eqn: Equation, actual: list[Atom], equations: list[Equation],
+            consts: dict[Var, object]) -> list[Atom]:
+    """Append a copy of the body with fresh variables; returns the atoms of its outputs."""
+    body: Program = eqn.params["program"]
+    env: dict[Atom, Atom] = dict(zip(body.inputs, actual, strict=True))
+    consts.update(body.consts)
+    for inner in body.equations:
+        inputs = [env.get(a, a) for a in inner.inputs]
+        if inner.primitive in INLINED:
+            env.update(zip(inner.outputs, _expand(inner, inputs, equations, consts), strict=True))
+            continue
+        outputs = [Var(v.type) for v in inner.outputs]
+        env.update(zip(inner.outputs, outputs, strict=True))
+        equations.append(Equation(inner.primitive, inputs, inner.params, outputs,
+                                  inner.source or eqn.source))
+    return [env.get(a, a) for a in body.outputs]

@@ -1,0 +1,19 @@
+"""The table of specs: one for each primitive, and the primitives that need none, with the reason."""
+
+from __future__ import annotations
+
+import specs_elementwise
+import specs_shape
+from spec_base import Spec
+
+SPECS: dict[str, Spec] = {}
+for _module in (specs_elementwise, specs_shape):
+    for _spec in _module.SPECS:
+        assert _spec.name not in SPECS, f"two specs of {_spec.name}"
+        SPECS[_spec.name] = _spec
+
+# They apply a program or a function of the user's: what they compute is not theirs.
+CALL_LIKE = {
+    "call": "applies a program: tests/test_transformations.py",
+    "checkpoint": "applies a program: tests/test_transformations.py",
+}
