@@ -100,13 +100,13 @@ class Donated:
 
 def wrap(x: Any, weak: bool = False) -> Any:
     """A raw value as users see it."""
+    if type(x) is np.ndarray:
+        # Read-only: a view of an array that the user may change.
+        return Array(x if x.flags.writeable else x.copy(), weak)
     if isinstance(x, Tracer):
         if weak:
             x.weak = True  # type: ignore[attr-defined]
         return x
-    if type(x) is np.ndarray:
-        # Read-only: a view of an array that the user may change.
-        return Array(x if x.flags.writeable else x.copy(), weak)
     if type(x) in SCALARS:
         return Array(np.asarray(x, default_dtype_of(type(x))), True)
     return Array(x, weak)

@@ -48,6 +48,10 @@ def cumulative(f: Any) -> Any:
     return reference
 
 
+def running_sum(x: np.ndarray, axis: int) -> np.ndarray:
+    return np.take(np.add.accumulate(x, axis, x.dtype), -1, axis)  # -0.0 stays, unlike in np.sum
+
+
 def logsumexp(x: np.ndarray, axis: int) -> np.ndarray:
     peak = np.max(x, axis)
     safe = np.where(np.isfinite(peak), peak, 0.0)
@@ -145,7 +149,7 @@ REDUCE = [
 ]
 
 CUM = [
-    Spec("cumsum", cumulative(lambda x, a: np.sum(x, a, dtype=x.dtype)), CUMULATIVE, "ifc",
+    Spec("cumsum", cumulative(running_sum), CUMULATIVE, "ifc",
          special=SPECIAL_CUMULATIVE),
     Spec("cumprod", cumulative(lambda x, a: np.prod(x, a, dtype=x.dtype)), CUMULATIVE, "ifc",
          nonzero, special=SPECIAL_CUMULATIVE, points=[
@@ -160,7 +164,7 @@ CUM = [
                        (np.array([1 + 0.5 + 0.5, 0.5 + 0.5, 0.0, 1.0]),),
                        {"axis": 0, "reverse": False})]),
     Spec("cummin", cumulative(np.min), CUMULATIVE, "if", distinct, special=SPECIAL_CUMULATIVE,
-         points=[Point((np.array([2.0, 1.0, 1.0]),), (np.array([0.0, 0.5, 1 + 0.5]),),
+         points=[Point((np.array([2.0, 1.0, 1.0]),), (np.array([0.0, 1.0, 1 + 1.0]),),
                        {"axis": 0, "reverse": True})]),
     Spec("cumlogsumexp", cumulative(logsumexp), CUMULATIVE, "f",
          kinds(lambda rng, s: rng.uniform(-3.0, 3.0, s)),
@@ -168,7 +172,7 @@ CUM = [
                   (np.array([0.0, math.inf, 1.0]), {"axis": 0, "reverse": False}),
                   (np.array([0.0, NAN, 1.0]), {"axis": 0, "reverse": True}),
                   (np.array([1000.0, -1000.0, 1000.0]), {"axis": 0, "reverse": True})],
-         points=[Point((np.array([-math.inf, -math.inf, 0.0]),), (np.array([NAN, NAN, 1.0]),),
+         points=[Point((np.array([-math.inf, -math.inf, 0.0]),), (np.array([0.0, 0.0, 1.0]),),
                        {"axis": 0, "reverse": False})]),
 ]
 

@@ -13,10 +13,20 @@ from lucidfn.api.autodiff import (
     value_and_grad,
     vjp,
 )
+from lucidfn.api.custom import (
+    CustomVJPPrimal,
+    SymbolicZero,
+    custom_gradient,
+    custom_jvp,
+    custom_vjp,
+    custom_vmap,
+    sequential_vmap,
+)
 from lucidfn.api.inspect import eval_shape, make_ir, make_jaxpr
 from lucidfn.api.jit import clear_caches, jit
 from lucidfn.api.vmap import vmap
 
-__all__ = ["clear_caches", "eval_shape", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev",
+__all__ = ["CustomVJPPrimal", "SymbolicZero", "custom_gradient", "custom_jvp", "custom_vjp",
+           "custom_vmap", "sequential_vmap", "clear_caches", "eval_shape", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev",
            "jit", "jvp", "linear_transpose", "linearize", "make_ir", "make_jaxpr",
            "value_and_grad", "vjp", "vmap"]

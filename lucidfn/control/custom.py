@@ -20,8 +20,7 @@ from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Trace, Tracer, current, shape_of, type_of
 from lucidfn.errors import MissingRuleError
 from lucidfn.ops.elementwise import add
-from lucidfn.ops.reduce import reduce_sum
-from lucidfn.ops.shape import broadcast_to, zeros
+from lucidfn.ops.shape import broadcast_to, reduce_sum, zeros
 from lucidfn.transforms.jvp import jvp
 from lucidfn.transforms.programs import batch_program
 from lucidfn.transforms.vmap import batch_flat
@@ -32,7 +31,7 @@ Function = Callable[..., Sequence[Any]]
 
 def trace_of(args: Sequence[Any]) -> Trace:
     """The trace that an operation on these values goes to."""
-    return max([current.get(), *[a.trace for a in args if isinstance(a, Tracer)]],
+    return max([current.get(), *[a.owner for a in args if isinstance(a, Tracer)]],
                key=lambda trace: trace.level)
 
 

@@ -22,16 +22,16 @@ def quoted(names: list[str]) -> str:
 
 def arguments_of(tracer: Any) -> list[str]:
     """The user's names of the arguments a traced value depends on."""
-    behind = getattr(tracer.trace, "arguments_behind", None)
+    behind = getattr(tracer.owner, "arguments_behind", None)
     return behind(tracer) if behind is not None else []
 
 
 def situation(tracer: Any, use: str) -> str:
     """What was needed, where, of which value, and why it is not there."""
-    what = tracer.trace.what
+    what = tracer.owner.what
     why = ("vmap runs all lanes at once and each has a value of its own" if what == "vmap" else
            f"under {what} only its type is known while the function is traced")
-    origin = tracer.trace.describe(tracer) if hasattr(tracer.trace, "describe") else ""
+    origin = tracer.owner.describe(tracer) if hasattr(tracer.owner, "describe") else ""
     lines = [f"{use} at {describe_line(here())} needs the value of a traced {tracer.type}; {why}."]
     if origin:
         lines.append(f"  It is {origin}.")
@@ -43,7 +43,7 @@ def situation(tracer: Any, use: str) -> str:
 
 def static_hint(tracer: Any) -> str:
     """How to make the arguments behind a value static, where the trace is one of jit's."""
-    if tracer.trace.what == "vmap":
+    if tracer.owner.what == "vmap":
         return ""
     names = [n for n in arguments_of(tracer) if not n.startswith("argument ")]
     roots = list(dict.fromkeys(n.split("[")[0].split(".")[0] for n in names))
@@ -88,12 +88,12 @@ def size_error(tracer: Any, use: str) -> Exception:
 def array_error(tracer: Any, function: str = "") -> Exception:
     """Where NumPy asks for the array itself; `function` is the lnp function to use instead."""
     use = f"use lnp.{function}" if function else "use the function of lucidfn.numpy of that name"
-    cut = ("" if tracer.trace.what not in ("grad", "jvp", "vjp", "linearize") else
+    cut = ("" if tracer.owner.what not in ("grad", "jvp", "vjp", "linearize") else
            " A plain ndarray would also cut the derivative; where that is meant use "
            "np.asarray(lf.stop_gradient(x)).")
     return TracerArrayConversionError(
         f"NumPy at {describe_line(here())} asked for the ndarray of a traced {tracer.type}, which "
-        f"stands for an array that {tracer.trace.what} is computing with; {use}.{cut}")
+        f"stands for an array that {tracer.owner.what} is computing with; {use}.{cut}")
 
 
 def assignment_error(kind: str) -> TypeError:
@@ -112,7 +112,9 @@ def replaced_assignment() -> str:
     frame = user_frame()
     if frame is None:
         return ""
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).encode()
+    columns = list(frame.f_code.co_positions())[frame.f_lasti // 2][2]
+    text = text[columns or 0:].decode().strip()
     try:
         statement = ast.parse(text).body[0]
     except (SyntaxError, IndexError):

@@ -37,11 +37,9 @@ class Primitive:
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         trace = current.get()
-        level = trace.level
         for arg in args:
-            if isinstance(arg, Tracer) and arg.trace.level > level:
-                trace = arg.trace
-                level = trace.level
+            if isinstance(arg, Tracer) and arg.owner.level > trace.level:
+                trace = arg.owner
         return trace.process(self, args, params)
 
     def __repr__(self) -> str:
@@ -111,8 +109,8 @@ def describe_operands(args: Sequence[Any]) -> list[str]:
         except AttributeError:
             kind = type(arg).__name__
         origin = ""
-        if isinstance(arg, Tracer) and hasattr(arg.trace, "describe"):
-            origin = arg.trace.describe(arg)
+        if isinstance(arg, Tracer) and hasattr(arg.owner, "describe"):
+            origin = arg.owner.describe(arg)
         rows.append((names[i] or f"operand {i + 1}", kind, origin or value_range(arg)))
     widths = [max((len(r[c]) for r in rows), default=0) for c in (0, 1)]
     return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]

@@ -16,26 +16,26 @@ from lucidfn.types import SCALARS, ArrayType
 class RecordTracer(Tracer):
     """Stands for a variable of the program that is being recorded."""
 
-    __slots__ = ("var", "weak")
+    __slots__ = ("variable", "weak")
 
     def __init__(self, trace: RecordTrace, var: Var):
-        self.trace, self.var, self.weak = trace, var, var.type.weak
+        self.owner, self.variable, self.weak = trace, var, var.type.weak
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
-        t = self.var.type
+        t = self.variable.type
         return t if t.weak is self.weak else t._replace(weak=self.weak)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.var.type.shape
+        return self.variable.type.shape
 
     @property
     def dtype(self) -> Any:
-        return self.var.type.dtype
+        return self.variable.type.dtype
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
-        if not self.trace.alive:
+        if not self.owner.alive:
             raise leaked(self)
         raise error(self, use)
 
@@ -57,25 +57,26 @@ class RecordTrace(Trace):
         return RecordTracer(self, self.inputs[-1])
 
     def atom(self, value: Any) -> Atom:
-        if type(value) is RecordTracer and value.trace is self:
-            return value.var
+        if type(value) is RecordTracer and value.owner is self:
+            return value.variable
         if type(value) in SCALARS:
             return Literal(value)
         known = self.consts.get(id(value))
         if known is None:
             if isinstance(value, Tracer):
-                if not value.trace.alive:
+                if not value.owner.alive:
                     raise leaked(value)
                 var = Var(value.type)
             else:
-                var = Var(ArrayType(value.shape, value.dtype))
+                var = Var(tuple.__new__(ArrayType, (value.shape, value.dtype, False)))
             known = self.consts[id(value)] = (var, value)
         return known[0]
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
-            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.trace is self))
-        inputs = [self.atom(arg) for arg in args]
+            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
+        inputs = [arg.variable if type(arg) is RecordTracer and arg.owner is self else self.atom(arg)
+                  for arg in args]
         try:
             inferred = primitive.infer(*[i.type for i in inputs], **params)
         except Exception as error:
@@ -95,16 +96,16 @@ class RecordTrace(Trace):
 
     def describe(self, tracer: Any) -> str:
         """Where a traced value comes from, in the user's words."""
-        if tracer.var in self.inputs:
-            i = self.inputs.index(tracer.var)
+        if tracer.variable in self.inputs:
+            i = self.inputs.index(tracer.variable)
             named = self.names[i] if i < len(self.names) else ""
             return f"argument `{named}`" if named else f"argument {i + 1}"
-        eqn = next((e for e in self.equations if tracer.var in e.outputs), None)
+        eqn = next((e for e in self.equations if tracer.variable in e.outputs), None)
         return f"the result of {eqn.primitive.name} at {eqn.source}" if eqn is not None else ""
 
     def arguments_behind(self, tracer: Any) -> list[str]:
         """The arguments that a traced value was computed from."""
-        wanted, found = {tracer.var}, []
+        wanted, found = {tracer.variable}, []
         for eqn in reversed(self.equations):
             if wanted.intersection(eqn.outputs):
                 wanted.update(a for a in eqn.inputs if type(a) is Var)

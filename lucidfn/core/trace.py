@@ -37,8 +37,8 @@ class Trace:
 class Tracer:
     """Stands for an array while a trace interprets the program that computes it."""
 
-    __slots__ = ("trace", "__weakref__")
-    trace: Trace
+    __slots__ = ("owner", "__weakref__")
+    owner: Trace
     type: ArrayType
 
     @property
@@ -63,9 +63,9 @@ class Tracer:
 
 
 def leaked(tracer: Tracer) -> UnexpectedTracerError:
-    origin = tracer.trace.describe(tracer) if hasattr(tracer.trace, "describe") else ""
+    origin = tracer.owner.describe(tracer) if hasattr(tracer.owner, "describe") else ""
     return UnexpectedTracerError(
-        f"a traced {tracer.type} was used after {tracer.trace.what} had finished"
+        f"a traced {tracer.type} was used after {tracer.owner.what} had finished"
         f"{origin and f'; it is {origin}'}. A traced value lives only while the function that "
         "makes it is being traced: something kept it (a global, an attribute, a list). Return it "
         "from the function instead; for a value to look at while it runs use lf.debug.print.")
@@ -112,10 +112,9 @@ class EvalTrace(Trace):
     """Runs primitives on raw arrays, now."""
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
-        backend = None
         for arg in args:
-            backend = OWNERS.get(type(arg))
-            if backend is not None:
+            if type(arg) in OWNERS:
+                backend = OWNERS[type(arg)]
                 break
         else:
             backend = BACKENDS["numpy"]
@@ -123,7 +122,8 @@ class EvalTrace(Trace):
             out = backend.run(primitive, args, params)
         except Exception as error:
             raise self.explained(error, primitive, args, params) from error
-        if _settings.get().debug_nans or _settings.get().debug_infs:
+        config = _settings.get()
+        if config.debug_nans or config.debug_infs:
             check_finite(backend, primitive, args, out)
         return out
 

@@ -13,7 +13,7 @@ from lucidfn import ops
 from lucidfn.array import Array, promote, promote_raw, to_dtype, unwrap, weak_of, wrap
 from lucidfn.config import settings
 from lucidfn.core.primitive import Primitive
-from lucidfn.core.trace import dtype_of, shape_of
+from lucidfn.core.trace import Tracer, dtype_of, shape_of
 from lucidfn.types import (
     SCALARS,
     bool_,
@@ -50,9 +50,10 @@ def unary(primitive: Primitive, name: str, doc: str, *,
     same = frozenset({"b": 0, "i": 1, "f": 2, "c": 3}[k] for k in as_is)
 
     def function(x: Any, /) -> Any:
-        kind = type(x)
-        if kind is Array:
+        if type(x) is Array:
             raw, weak = x.value, x.weak
+        elif isinstance(x, Tracer):
+            raw, weak = x, x.weak  # type: ignore[attr-defined]
         else:
             raw, weak = unwrap(x), weak_of(x)
             if type(raw) in SCALARS:
@@ -72,14 +73,20 @@ def binary(primitive: Primitive, name: str, doc: str, *, to_float: bool = False,
     """`lnp.name(x, y)`: operands meet at their common dtype, a floating one if `to_float`."""
 
     def function(x: Any, y: Any, /) -> Any:
-        if type(x) is Array and type(y) is Array:
-            a, b = x.value, y.value
-            if a.dtype is b.dtype and x.weak is y.weak and not (
-                    to_float and a.dtype.kind in "biu") and not logical:
-                check = settings().numpy_rank_promotion
-                if check != "allow":
-                    check_rank_promotion(name, a, b)
-                return wrap(primitive(a, b), x.weak and keep_weak)
+        a = x.value if type(x) is Array else x if isinstance(x, Tracer) else None
+        if a is not None and not logical:
+            b = y.value if type(y) is Array else y if isinstance(y, Tracer) else None
+            dtype = a.dtype
+            if b is None:
+                # A Python float beside floats: every dtype holds it as well as it can.
+                simple = type(y) is float and is_inexact(dtype) and not x.weak
+                b, weak = y, False
+            else:
+                weak = x.weak
+                simple = b.dtype == dtype and y.weak is weak and (
+                    not to_float or is_inexact(dtype))
+            if simple and settings().numpy_rank_promotion == "allow":
+                return wrap(primitive(a, b), weak and keep_weak)
         if logical:
             raws, weak = [_truth(unwrap(x)), _truth(unwrap(y))], False
         else:

@@ -6,13 +6,23 @@ derivative 0 at 0, and where `max` and `min` tie the operands share the derivati
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
 from lucidfn.core.ir import unknown
 from lucidfn.core.trace import dtype_of
 from lucidfn.ops.families import Elementwise
-from lucidfn.types import bool_, complex_dtype, is_inexact, kind_of, real_dtype
+from lucidfn.types import (
+    SCALARS,
+    bool_,
+    complex_dtype,
+    float32,
+    float64,
+    is_inexact,
+    kind_of,
+    real_dtype,
+)
 
 ZERO = {0: False, 1: 0, 2: 0.0, 3: 0j}  # by kind_of(dtype)
 ONE = {0: True, 1: 1, 2: 1.0, 3: 1 + 0j}
@@ -88,6 +98,12 @@ class Imag(Elementwise):
 class Complex(Elementwise):
     """x + i y"""
 
+    def infer(self, x: Any, y: Any) -> Any:
+        out = super().infer(x, y)
+        if not all(t.dtype in (float32, float64) for t in (x, y)):
+            raise TypeError(f"got {x} and {y}; complex numbers have float32 or float64 parts")
+        return out
+
     def transpose(self, ct: Any, x: Any, y: Any) -> list[Any]:
         return [real(ct) if unknown(x) else None, neg(imag(ct)) if unknown(y) else None]
 
@@ -142,12 +158,18 @@ def _d_sqrt(t: Any, z: Any, x: Any) -> Any:
 
 def _d_pow_x(t: Any, z: Any, x: Any, y: Any) -> Any:
     # y * x**(y-1); where y == 0 the function is constant, also at x == 0.
+    if type(y) in SCALARS:
+        return mul(t, mul(pow(x, y - 1), y)) if y != 0 else None
     power = pow(x, select(eq(y, zero_like(y)), _one_like(y), sub(y, _one_like(y))))
     return mul(t, mul(y, power))
 
 
 def _d_pow_y(t: Any, z: Any, x: Any, y: Any) -> Any:
     # log(x) * x**y, and 0 at x == 0, y >= 0, where x**y is constant or jumps.
+    if type(x) in SCALARS:
+        if x == 0:
+            return mul(t, select(lt(y, 0.0), -math.inf, 0.0)) if not is_complex(y) else None
+        return mul(t, mul(z, cmath.log(x) if is_complex(y) else math.log(x) if x > 0 else math.nan))
     safe = select(eq(x, zero_like(x)), _one_like(x), x)
     slope = mul(log(safe), z)
     if not is_complex(x):
@@ -184,7 +206,7 @@ log1p = Elementwise("log1p", [lambda t, y, x: div(t, add(x, 1.0))], accepts="fc"
 sqrt = Elementwise("sqrt", [_d_sqrt], accepts="fc", cost=2)
 rsqrt = Elementwise("rsqrt", [lambda t, y, x: mul(t, mul(div(y, x), -0.5))], accepts="fc", cost=3)
 cbrt = Elementwise("cbrt", [lambda t, y, x: div(t, mul(mul(y, y), 3.0))], accepts="f", cost=10)
-square = Elementwise("square", [lambda t, y, x: mul(t, mul(x, 2.0))], accepts="fc")
+square = Elementwise("square", [lambda t, y, x: mul(t, mul(x, 2.0))], accepts="ifc")
 integer_pow = IntegerPow("integer_pow", [None], accepts="ifc", cost=3)
 pow = Elementwise("pow", [_d_pow_x, _d_pow_y], accepts="ifc", cost=20)
 logistic = Elementwise("logistic", [lambda t, y, x: mul(t, mul(y, logistic(neg(x))))],
@@ -201,8 +223,8 @@ acos = Elementwise("acos", [lambda t, y, x: neg(mul(t, rsqrt(_one_minus_square(x
                    accepts="fc", cost=12)
 atan = Elementwise("atan", [lambda t, y, x: div(t, add(mul(x, x), 1.0))], accepts="fc", cost=12)
 atan2 = Elementwise("atan2", [
-    lambda t, z, x, y: mul(t, div(y, add(mul(x, x), mul(y, y)))),
-    lambda t, z, x, y: neg(mul(t, div(x, add(mul(x, x), mul(y, y)))))], accepts="f", cost=14)
+    lambda t, z, x, y: mul(t, div(y, add(square(x), _square(y)))),
+    lambda t, z, x, y: neg(mul(t, div(x, add(_square(x), square(y)))))], accepts="f", cost=14)
 sinh = Elementwise("sinh", [lambda t, y, x: mul(t, cosh(x))], accepts="fc", cost=12)
 cosh = Elementwise("cosh", [lambda t, y, x: mul(t, sinh(x))], accepts="fc", cost=12)
 tanh = Elementwise("tanh", [lambda t, y, x: mul(t, sub(1.0, mul(y, y)))], accepts="fc", cost=10)
@@ -211,6 +233,11 @@ asinh = Elementwise("asinh", [lambda t, y, x: mul(t, rsqrt(add(mul(x, x), 1.0)))
 acosh = Elementwise("acosh", [
     lambda t, y, x: mul(t, mul(rsqrt(sub(x, 1.0)), rsqrt(add(x, 1.0))))], accepts="fc", cost=14)
 atanh = Elementwise("atanh", [lambda t, y, x: div(t, _one_minus_square(x))], accepts="fc", cost=14)
+
+
+def _square(x: Any) -> Any:
+    """x * x; of a scalar again a scalar, so that the product takes the dtype of its neighbour."""
+    return x * x if type(x) in SCALARS else square(x)
 
 
 def _one_minus_square(x: Any) -> Any:
@@ -248,7 +275,7 @@ clamp = Clamp("clamp", [
     lambda t, z, lo, x, hi: select(bitwise_and(ge(x, lo), le(x, hi)), t, zero_like(t)),
     lambda t, z, lo, x, hi: _outside(t, bitwise_or(gt(x, hi), ge(lo, hi)))], accepts="bif")
 abs = Elementwise("abs", [lambda t, y, x: _d_abs(t, y, x)], accepts="ifc", out=real_dtype)
-sign = Elementwise("sign", [None], accepts="ifc")
+sign = Elementwise("sign", [lambda t, y, x: _d_sign(t, y, x)], accepts="ifc")
 floor = Elementwise("floor", [None], accepts="f")
 ceil = Elementwise("ceil", [None], accepts="f")
 round = Elementwise("round", [None], accepts="f")  # half to even
@@ -265,6 +292,18 @@ def _d_abs(t: Any, y: Any, x: Any) -> Any:
     at_zero = eq(y, 0.0)
     inner = real(mul(t, conj(x)))
     return select(at_zero, 0.0, div(inner, select(at_zero, 1.0, y)))
+
+
+def _d_sign(t: Any, y: Any, x: Any) -> Any:
+    """Of x / |x|: what t has at a right angle to x, over |x|; 0 for real x, and at 0."""
+    if not is_complex(x):
+        return None
+    size = abs(x)
+    at_zero = eq(size, 0.0)
+    along = real(mul(t, conj(y)))
+    turn = sub(t, mul(y, complex_(along, mul(along, 0.0))))
+    safe = select(at_zero, 1.0, size)
+    return select(at_zero, 0j, div(turn, complex_(safe, mul(safe, 0.0))))
 
 
 def _to_bool(dtype: Any) -> Any:

@@ -38,10 +38,12 @@ class Elementwise(Primitive):
 
     def infer(self, *types: ArrayType) -> ArrayType:
         first = types[0]
-        if all(t is first or t == first for t in types):
-            shape, dtype, weak = first
+        for t in types:
+            if t is not first and t != first:
+                shape, (dtype, weak) = common_shape(types), common_dtype(types)
+                break
         else:
-            shape, (dtype, weak) = common_shape(types), common_dtype(types)
+            shape, dtype, weak = first
         if kind_of(dtype) not in self.kinds:
             wanted = [w for k, w in zip("bifck", ("bool", "integer", "floating", "complex", "key"),
                                         strict=True) if k in self.accepts]
@@ -70,6 +72,9 @@ class Elementwise(Primitive):
 
 
 def common_shape(types: Sequence[ArrayType]) -> tuple[int, ...]:
+    shapes = {t.shape for t in types}
+    if len(shapes) == 1:
+        return types[0].shape
     try:
         return broadcast_shapes(*[t.shape for t in types])
     except ValueError:
@@ -78,10 +83,10 @@ def common_shape(types: Sequence[ArrayType]) -> tuple[int, ...]:
 
 def common_dtype(types: Sequence[ArrayType]) -> tuple[Any, bool]:
     """The one dtype of the operands; Python scalars and weak arrays take that of the others."""
-    strong = [t for t in types if not t.weak]
+    strong = [t.dtype for t in types if not t.weak]
     if strong:
-        dtype = strong[0].dtype
-        if any(t.dtype != dtype for t in strong[1:]):
+        dtype = strong[0]
+        if strong.count(dtype) < len(strong):
             raise TypeError(f"got {' and '.join(map(str, types))}; a primitive takes equal dtypes "
                             "(the functions of lucidfn.numpy promote them)")
         return dtype, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.ops.contract import dot_general
@@ -12,6 +13,7 @@ from lucidfn.ops.elementwise import (
     add,
     conj,
     convert,
+    div,
     eq,
     is_complex,
     le,
@@ -120,6 +122,26 @@ def hermitian_of_lower(t: Any) -> Any:
     return add(add(below, adjoint(below)), diagonal)
 
 
+def inverse_gaps(x: Any, dtype: Any) -> Any:
+    """1 / (x[j] - x[i]) as a matrix of a dtype; 0 where the two are equal."""
+    gap = sub(as_row(x), as_column(x))
+    equal = eq(gap, zero_like(gap))
+    inverse = select(equal, zero_like(gap), div(1.0, select(equal, 1.0, gap)))
+    return inverse if dtype_of(inverse) == dtype else convert(inverse, dtype=dtype)
+
+
 def lanes(x: Any, size: int) -> Any:
     """An operand without a batch axis, given one."""
     return broadcast_to(x, shape=(size, *shape_of(x)))
+
+
+class Matrix(Primitive):
+    """A function of each matrix of a batch by itself."""
+
+    factor = 2.0  # floating point operations: this times rows * columns * min(rows, columns)
+
+    def batch(self, size: int, batched: Any, x: Any, **params: Any) -> Any:
+        return self(x, **params)
+
+    def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
+        return int(self.factor * types[0].size * min(types[0].shape[-2:]))

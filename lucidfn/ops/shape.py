@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -260,10 +261,17 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def reduced(x: ArrayType, axes: tuple[int, ...], dtype: Any = None) -> ArrayType:
     """The type of x without some axes."""
-    if any(not 0 <= a < len(x.shape) for a in axes) or len(set(axes)) != len(axes):
+    shape = _without(x.shape, axes)
+    if shape is None:
         raise ShapeError(f"got {x}; axes {axes} do not fit")
-    shape = tuple([d for i, d in enumerate(x.shape) if i not in axes])
     return ArrayType(shape, x.dtype if dtype is None else dtype, x.weak)
+
+
+@functools.cache
+def _without(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...] | None:
+    if any(not 0 <= a < len(shape) for a in axes) or len(set(axes)) != len(axes):
+        return None
+    return tuple([d for i, d in enumerate(shape) if i not in axes])
 
 
 def expand(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:

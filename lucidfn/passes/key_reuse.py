@@ -176,7 +176,7 @@ def _names(keys: np.ndarray) -> list[tuple[str, int]]:
 
 
 def consume(keys: Any, what: str) -> None:
-    """Strict mode: raise KeyReuseError if concrete keys were used before, else remember the line."""
+    """Strict mode: raise KeyReuseError if concrete keys were used before, else note them."""
     found = _tracked(keys)
     if found is None:
         return

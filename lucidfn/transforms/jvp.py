@@ -16,7 +16,7 @@ class JvpTracer(Tracer):
     __slots__ = ("primal", "tangent", "weak")
 
     def __init__(self, trace: JvpTrace, primal: Any, tangent: Any, weak: bool = False):
-        self.trace, self.primal, self.tangent, self.weak = trace, primal, tangent, weak
+        self.owner, self.primal, self.tangent, self.weak = trace, primal, tangent, weak
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -32,7 +32,7 @@ class JvpTracer(Tracer):
         return self.primal.dtype
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
-        if not self.trace.alive:
+        if not self.owner.alive:
             raise leaked(self)
         primal = self.primal
         return primal.concrete(error, use) if isinstance(primal, Tracer) else primal
@@ -47,10 +47,10 @@ class JvpTrace(Trace):
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
-            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.trace is self))
+            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
         primals, tangents, moving = [], [], False
         for x in args:
-            if type(x) is JvpTracer and x.trace is self:
+            if type(x) is JvpTracer and x.owner is self:
                 primals.append(x.primal)
                 tangents.append(x.tangent)
                 moving = True
@@ -68,14 +68,14 @@ class JvpTrace(Trace):
         return primal if tangent is None else JvpTracer(self, primal, tangent, weak)
 
     def unbox(self, x: Any) -> tuple[Any, Any]:
-        if type(x) is JvpTracer and x.trace is self:
+        if type(x) is JvpTracer and x.owner is self:
             return x.primal, x.tangent
         return x, None
 
     def describe(self, tracer: JvpTracer) -> str:
         inner = tracer.primal
-        if isinstance(inner, Tracer) and hasattr(inner.trace, "describe"):
-            return inner.trace.describe(inner)
+        if isinstance(inner, Tracer) and hasattr(inner.owner, "describe"):
+            return inner.owner.describe(inner)
         return ""
 
 

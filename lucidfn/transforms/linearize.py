@@ -13,7 +13,7 @@ from typing import Any
 from lucidfn.config import settings
 from lucidfn.core.ir import Equation, Program, Var, unknown
 from lucidfn.core.record import RecordTrace
-from lucidfn.core.trace import current, eval_trace, type_of
+from lucidfn.core.trace import current, eval_trace, shape_of, type_of
 from lucidfn.ops.elementwise import add
 from lucidfn.ops.families import sum_to
 from lucidfn.ops.shape import zeros
@@ -45,12 +45,14 @@ def _tangent_type(x: Any) -> ArrayType:
     return t._replace(weak=False) if t.weak else t
 
 
-def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any], *,
+              all_linear: bool = False) -> list[Any]:
     """Cotangents of the unknown args of a program that is linear in them; None is zero.
 
-    `args` holds a value for each known input and any `Var` for each unknown one.
+    `args` holds a value for each known input and any `Var` for each unknown one. `all_linear` says
+    that no equation can be run ahead: true of what `linearize` records.
     """
-    env, linear = _run_known(program, args)
+    env, linear = (program.consts, program.equations) if all_linear else _run_known(program, args)
     recorder = current.get()
     inherit = recorder is not eval_trace or settings().debug_nans
     before = recorder.source
@@ -58,7 +60,9 @@ def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any]) -> list
 
     def accumulate(atom: Any, ct: Any) -> None:
         if ct is not None and type(atom) is Var and atom not in env:
-            ct = sum_to(ct, atom.type.shape)
+            shape = atom.type.shape
+            if shape_of(ct) != shape:
+                ct = sum_to(ct, shape)
             known = totals.get(atom)
             totals[atom] = ct if known is None else add(known, ct)
 
@@ -134,7 +138,7 @@ def vjp(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
 
     def backward(cts: Sequence[Any]) -> list[Any]:
         live = [ct for ct, m in zip(cts, moved, strict=True) if m]
-        got = transpose(program, program.inputs, live)
+        got = transpose(program, program.inputs, live, all_linear=True)
         return [zeros(v.type.shape, v.type.dtype) if ct is None else ct
                 for v, ct in zip(program.inputs, got, strict=True)]
 

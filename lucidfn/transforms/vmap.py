@@ -17,7 +17,7 @@ class BatchTracer(Tracer):
     __slots__ = ("value", "weak")
 
     def __init__(self, trace: BatchTrace, value: Any, weak: bool = False):
-        self.trace, self.value, self.weak = trace, value, weak
+        self.owner, self.value, self.weak = trace, value, weak
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -33,7 +33,7 @@ class BatchTracer(Tracer):
         return self.value.dtype
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
-        if not self.trace.alive:
+        if not self.owner.alive:
             raise leaked(self)
         raise error(self, use)
 
@@ -47,12 +47,12 @@ class BatchTrace(Trace):
         self.inputs: list[Any] = []
 
     def unbox(self, x: Any) -> tuple[Any, bool]:
-        mine = type(x) is BatchTracer and x.trace is self
+        mine = type(x) is BatchTracer and x.owner is self
         return (x.value, True) if mine else (x, False)
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
-            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.trace is self))
+            raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
         pairs = [self.unbox(a) for a in args]
         values, batched = [v for v, _ in pairs], tuple([b for _, b in pairs])
         if not any(batched):

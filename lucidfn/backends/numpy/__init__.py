@@ -13,12 +13,13 @@ import numpy as np
 from lucidfn.backends.numpy.compile import BY_CODE, Compiled, compile_program
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.control import call as calls
+from lucidfn.control import custom
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.source import describe_line
 from lucidfn.core.trace import BACKENDS, OWNERS, Backend
 from lucidfn.errors import LucidError
-from lucidfn.types import is_inexact
+from lucidfn.types import SCALARS, bfloat16, default_dtype_of, is_inexact
 
 
 class _Quiet(threading.local):
@@ -43,12 +44,19 @@ class NumpyBackend(Backend):
     kernels = KERNELS
 
     def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
-        kernel = KERNELS.get(primitive)
-        if kernel is None:
-            raise primitive.missing("NumPy kernel", "runs it")
         if primitive.nested:
-            return kernel(*args, **params)
-        return _quiet.run(kernel, *args, **params)
+            return self.kernel(primitive)(*args, **params)
+        if args and (type(args[-1]) in SCALARS or type(args[0]) in SCALARS):
+            args = typed_scalars(args)
+        if primitive in KERNELS:
+            return _quiet.run(KERNELS[primitive], *args, **params)
+        raise primitive.missing("NumPy kernel", "runs it")
+
+    @staticmethod
+    def kernel(primitive: Primitive) -> Any:
+        if primitive not in KERNELS:
+            raise primitive.missing("NumPy kernel", "runs it")
+        return KERNELS[primitive]
 
     def compile(self, program: Program, donated: Sequence[int] = ()) -> Compiled:
         return compile_program(program, donated)
@@ -93,12 +101,31 @@ def located(error: Exception) -> Exception:
     return better
 
 
+def typed_scalars(args: Sequence[Any]) -> Sequence[Any]:
+    """Scalars as arrays where NumPy would not give them the dtype of what they meet."""
+    dtypes = [a.dtype for a in args if type(a) not in SCALARS and a.dtype.kind != "b"]
+    if not dtypes:
+        return [np.asarray(a, default_dtype_of(type(a))) if type(a) in SCALARS else a
+                for a in args]
+    if dtypes[0] != bfloat16:
+        return args
+    return [np.asarray(a, bfloat16) if type(a) in SCALARS else a for a in args]
+
+
 def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:
     """Kernel of calls: compile on first use."""
     return backend.call(compile_program(program), args)
 
 
+def run_custom(*args: Any, program: Any, **rules: Any) -> Any:
+    """Kernel of functions with rules of their own: nothing transforms them here."""
+    return run_program(*args, program=program) if isinstance(program, Program) else program(*args)
+
+
 KERNELS[calls.call] = KERNELS[calls.checkpoint] = KERNELS[calls.recompute] = run_program
+KERNELS[custom.custom_jvp_call] = KERNELS[custom.custom_vjp_call] = run_custom
+KERNELS[custom.custom_vmap_call] = run_custom
+KERNELS[custom.custom_vjp_linear] = custom.run_linear
 
 backend = NumpyBackend()
 BACKENDS["numpy"] = backend

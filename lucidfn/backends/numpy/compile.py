@@ -195,6 +195,9 @@ class _Writer:
     def read(self, atom: Any, among: Sequence[Any]) -> str:
         if type(atom) is not Literal:
             return self.names[atom]
+        dtypes = [a.type.dtype for a in among if type(a) is not Literal]
+        if bfloat16 in dtypes:  # NumPy widens bfloat16 where it meets a Python float
+            return self.name_of(np.asarray(atom.value, bfloat16), "scalar")
         text = repr(atom.value)
         if "inf" in text or "nan" in text:
             self.space.update(inf=np.inf, nan=np.nan, infj=complex(0, np.inf),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lucidfn.types import SCALARS, bfloat16
+from lucidfn.types import SCALARS, bfloat16, default_dtype_of
 
 Axes = tuple[int, ...]
 
@@ -73,7 +73,9 @@ def integer_pow(x: np.ndarray, *, n: int) -> np.ndarray:
 
 def select(pred: Any, x: Any, y: Any) -> Any:
     if type(x) in SCALARS and type(y) in SCALARS:
-        x = np.asarray(x, np.float32 if type(x) is float else None)
+        x = np.asarray(x, default_dtype_of(type(x)))
+    if type(x) in SCALARS or type(y) in SCALARS:
+        x, y = _same_dtype(x, y)
     return np.where(pred, x, y)
 
 

@@ -15,7 +15,10 @@ from lucidfn import ops
 from lucidfn.backends.numpy import (
     contract,
     conv,
+    determinants,
+    fft,
     indexing,
+    linalg,
     rng,
     samplers,
     sorting,
@@ -87,6 +90,13 @@ def as_arrays(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+KERNELS.update({
+    ops.triangular_solve: linalg.triangular_solve, ops.solve: linalg.solve,
+    ops.cholesky: linalg.cholesky, ops.lu: linalg.lu, ops.qr: linalg.qr, ops.svd: linalg.svd,
+    ops.eigh: linalg.eigh, ops.eig: linalg.eig, ops.eigvals: linalg.eigvals,
+    ops.det: determinants.det, ops.cofactor: determinants.cofactor, ops.slogdet: linalg.slogdet,
+    ops.fft: fft.fft,
+})
 KERNELS.update({
     ops.random_seed: lambda seeds, *, impl, x64: rng.seed(np.asarray(seeds), impl, x64=x64),
     ops.random_wrap: lambda data, *, impl: rng.wrap_key_data(np.asarray(data), impl),

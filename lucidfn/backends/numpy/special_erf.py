@@ -11,6 +11,7 @@ from lucidfn.backends.numpy.special_base import (
     blockwise,
     exponential,
     horner,
+    logarithm,
     piecewise,
     rational,
     split_square,
@@ -161,7 +162,7 @@ def _erf_inv_centre(x: np.ndarray) -> np.ndarray:
 
 def _erf_inv_tail(x: np.ndarray) -> np.ndarray:
     upper = (1.0 - np.abs(x)) * 0.5
-    r = np.sqrt(-np.log(upper))
+    r = np.sqrt(-logarithm(upper))
     value = rational(*(TAIL_32 if x.dtype == SINGLE else TAIL_64), r)
     value[upper == 0] = np.inf
     return np.copysign(value, x)

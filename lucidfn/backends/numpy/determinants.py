@@ -1,0 +1,29 @@
+"""Determinants and cofactors, over any number of leading batch axes."""
+
+import numpy as np
+
+from .linalg import svd
+from .precision import widened
+
+
+def det(x: np.ndarray) -> np.ndarray:
+    """Determinants."""
+    return np.asarray(np.linalg.det(widened(x))).astype(x.dtype, copy=False)
+
+
+def cofactor(x: np.ndarray) -> np.ndarray:
+    """c[..., i, j] = (-1)^(i+j) times the minor of row i and column j; singular matrices too.
+
+    Cofactors are multiplicative, and those of a diagonal matrix are products of all elements but
+    one: x = u diag(s) vh gives det(u) det(vh) conj(u) diag(products) conj(vh).
+    """
+    wide = widened(x)
+    if not x.size:
+        return x
+    u, s, vh = svd(wide, full_matrices=False, compute_uv=True)
+    one = np.ones((*s.shape[:-1], 1), s.dtype)
+    before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)
+    after = np.cumprod(np.concatenate([s[..., 1:], one], -1)[..., ::-1], -1)[..., ::-1]
+    sign = np.linalg.det(u) * np.linalg.det(vh)
+    out = (u.conj() * (before * after)[..., None, :]) @ vh.conj()
+    return (out * sign[..., None, None]).astype(x.dtype, copy=False)

@@ -1,0 +1,172 @@
+"""Operators and methods, installed once on `Array` and `Tracer` alike.
+
+A method is the function of `lucidfn.numpy` of that name itself: `x.sum(axis=0)` is
+`lnp.sum(x, axis=0)`. Operators return NotImplemented for what is not an array or a number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lucidfn import ops
+from lucidfn.array import Array, as_raw, weak_of, wrap
+from lucidfn.core.trace import Tracer
+from lucidfn.numpy import conversions, interop
+from lucidfn.numpy.indexing import IndexUpdate, getitem
+from lucidfn.types import as_dtype, dtype_name
+
+Function = Callable[..., Any]
+
+BINARY = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide",
+          "floordiv": "floor_divide", "mod": "remainder", "pow": "power", "matmul": "matmul",
+          "divmod": "divmod", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+          "lshift": "left_shift", "rshift": "right_shift"}
+COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal",
+               "gt": "greater", "ge": "greater_equal"}
+UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
+METHODS = ("all any argmax argmin argpartition argsort astype choose clip conj conjugate copy "
+           "cumprod cumsum diagonal dot max mean min nonzero partition prod ptp ravel repeat round "
+           "searchsorted sort squeeze std sum swapaxes take trace var").split()
+_OPERANDS = frozenset({Array, bool, int, float, complex, np.ndarray, list, tuple})
+
+
+def accepts(x: Any) -> bool:
+    """Whether an operator works with this operand, or leaves it to the operand's own."""
+    return type(x) in _OPERANDS or isinstance(x, (Tracer, np.ndarray, np.generic, int, float,
+                                                  complex))
+
+
+def operator_of(function: Function, name: str) -> Function:
+    def operator(x: Any, y: Any) -> Any:
+        if type(y) is Array or accepts(y):
+            return function(x, y)
+        return NotImplemented
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator
+
+
+def reflected_of(function: Function, name: str) -> Function:
+    def operator(x: Any, y: Any) -> Any:
+        return function(y, x) if accepts(y) else NotImplemented
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator
+
+
+def install(namespace: Mapping[str, Any]) -> None:
+    """Give `Array` and `Tracer` the operators and methods that the functions of lnp provide."""
+    interop.namespace = namespace
+    for cls in (Array, Tracer):
+        for name, value in {**table(namespace), **_OWN}.items():
+            setattr(cls, name, value)
+    Tracer.__array_ufunc__ = interop.array_ufunc  # type: ignore[attr-defined]
+    Tracer.__array_function__ = interop.array_function  # type: ignore[attr-defined]
+    Tracer.__array_priority__ = 2000  # type: ignore[attr-defined]
+    Tracer.weak_type = property(lambda x: x.weak)  # type: ignore[attr-defined]
+
+
+def table(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for short, name in BINARY.items():
+        if name in namespace:
+            found[f"__{short}__"] = operator_of(namespace[name], f"__{short}__")
+            found[f"__r{short}__"] = reflected_of(namespace[name], f"__r{short}__")
+    for short, name in COMPARISONS.items():
+        found[f"__{short}__"] = operator_of(namespace[name], f"__{short}__")
+    for short, name in UNARY.items():
+        found[f"__{short}__"] = namespace[name]
+    for name in METHODS:
+        if name in namespace:
+            found[name] = namespace[name]
+    return found
+
+
+# ------------------------------------------------------------------ methods of their own form
+
+def reshape(x: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    """The same elements under another shape, given as one tuple or as integers; -1 is inferred."""
+    return interop.namespace["reshape"](x, shape[0] if len(shape) == 1 else shape, order=order)
+
+
+def transpose(x: Any, *axes: Any) -> Any:
+    """Axes in another order, given as one tuple or as integers; reversed if not given."""
+    order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+    return interop.namespace["transpose"](x, order)
+
+
+def permuted(x: Any) -> Any:
+    raw = as_raw(x)
+    rank = len(raw.shape)
+    return x if rank < 2 else wrap(ops.permute(raw, order=tuple(range(rank))[::-1]), weak_of(x))
+
+
+def matrix_transposed(x: Any) -> Any:
+    if len(x.shape) < 2:
+        raise ValueError(f".mT needs two axes or more, got {x.type}")
+    return interop.namespace["matrix_transpose"](x)
+
+
+def flatten(x: Any, order: str = "C") -> Any:
+    """All elements along one axis."""
+    return interop.namespace["ravel"](x, order=order)
+
+
+def compress(x: Any, condition: Any, axis: int | None = None, **options: Any) -> Any:
+    """The slices along an axis where condition is true."""
+    return interop.namespace["compress"](condition, x, axis=axis, **options)
+
+
+def view(x: Any, dtype: Any = None) -> Any:
+    """The same bits read as another dtype of the same width."""
+    raw = as_raw(x)
+    target = raw.dtype if dtype is None else as_dtype(dtype)
+    if target == raw.dtype:
+        return x
+    if target.itemsize != raw.dtype.itemsize or np.dtype(bool) in (target, raw.dtype):
+        raise TypeError(f"view of {x.type} as {dtype_name(target)}: the widths must be equal")
+    return wrap(ops.bitcast(raw, dtype=target))
+
+
+def to(x: Any, device: Any, *, stream: Any = None) -> Any:
+    """The array on a device; NumPy arrays live on "cpu"."""
+    if str(device).lower().split(":")[0] not in ("cpu", "cpudevice"):
+        raise ValueError(f"there is no device {device!r} here; arrays live on 'cpu'")
+    return x
+
+
+def namespace_of(x: Any, *, api_version: str | None = None) -> Any:
+    return sys.modules["lucidfn.numpy"]
+
+
+def itself(x: Any) -> Any:
+    """The array; it is already there."""
+    return x
+
+
+_OWN: dict[str, Any] = {
+    "__getitem__": getitem, "__setitem__": conversions.assign, "__iter__": conversions.iterate,
+    "__len__": conversions.length, "__contains__": conversions.contains,
+    "__bool__": conversions.to_bool, "__int__": conversions.to_int,
+    "__float__": conversions.to_float, "__complex__": conversions.to_complex,
+    "__index__": conversions.to_index, "__hash__": conversions.hash_error,
+    "__repr__": conversions.represent, "__str__": conversions.to_text,
+    "__format__": conversions.to_format, "__array__": conversions.to_ndarray,
+    "__dlpack__": conversions.dlpack, "__dlpack_device__": conversions.dlpack_device,
+    "__reduce__": conversions.reduce, "__copy__": conversions.shallow_copy,
+    "__deepcopy__": conversions.deep_copy, "__array_namespace__": namespace_of,
+    "item": conversions.item, "tolist": conversions.tolist,
+    "reshape": reshape, "transpose": transpose, "flatten": flatten, "compress": compress,
+    "view": view, "to": to, "to_device": to, "block_until_ready": itself,
+    "at": property(IndexUpdate), "T": property(permuted), "mT": property(matrix_transposed),
+    "real": property(lambda x: interop.namespace["real"](x)),
+    "imag": property(lambda x: interop.namespace["imag"](x)),
+    "device": property(lambda x: "cpu"),
+    "itemsize": property(lambda x: x.dtype.itemsize),
+    "nbytes": property(lambda x: x.size * x.dtype.itemsize),
+    "aval": property(lambda x: x.type),
+}
