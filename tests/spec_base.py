@@ -68,6 +68,11 @@ class Spec:
     normal_form: Callable[[Any], Any] | None = None  # outputs that are defined up to a choice
     grad_of: Callable[[Any], Any] | None = None  # what of the outputs is differentiated
 
+    only: tuple[str, ...] = ()  # dtypes, where a kind is not taken as a whole
+
+    def takes(self, case: Case, dtype: np.dtype) -> bool:
+        return KIND[dtype] in self.kinds_of(case) and (not self.only or dtype.name in self.only)
+
     def kinds_of(self, case: Case) -> str:
         return self.kinds if case.kinds is None else case.kinds
 

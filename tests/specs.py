@@ -1,13 +1,16 @@
-"""The table of specs: one for each primitive, and the primitives that need none, with the reason."""
+"""The table of specs: one for each primitive; and the primitives without, with the reason."""
 
 from __future__ import annotations
 
 import specs_elementwise
+import specs_indexing
+import specs_linalg
 import specs_shape
+import specs_special
 from spec_base import Spec
 
 SPECS: dict[str, Spec] = {}
-for _module in (specs_elementwise, specs_shape):
+for _module in (specs_elementwise, specs_shape, specs_indexing, specs_special, specs_linalg):
     for _spec in _module.SPECS:
         assert _spec.name not in SPECS, f"two specs of {_spec.name}"
         SPECS[_spec.name] = _spec

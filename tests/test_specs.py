@@ -34,7 +34,7 @@ def rows(wanted: str = "bifc", dtypes: Any = None, moving: bool = False) -> list
     for spec in SPECS.values():
         for number, case in enumerate(spec.cases):
             for dtype in dtypes or [d for k in wanted for d in DTYPES[k]]:
-                if KIND[dtype] not in spec.kinds_of(case):
+                if not spec.takes(case, dtype):
                     continue
                 if moving and not (spec.order_of(case) and
                                    spec.differentiated(case, spec.operands(case, dtype))):
@@ -48,7 +48,8 @@ def function_of(spec: Spec, case: Case, dtype: np.dtype, args: list[Any],
                 moving: list[int] | None = None) -> tuple[Any, list[Any]]:
     """The primitive as a public function of its array operands, or of some of them; and these."""
     primitive, params = ALL[spec.name], spec.params_of(case, dtype)
-    free = [i for i, a in enumerate(args) if isinstance(a, np.ndarray)] if moving is None else moving
+    arrays = [i for i, a in enumerate(args) if isinstance(a, np.ndarray)]
+    free = arrays if moving is None else moving
 
     def f(*xs: Any) -> Any:
         full = list(args)
@@ -60,7 +61,7 @@ def function_of(spec: Spec, case: Case, dtype: np.dtype, args: list[Any],
         return outs if len(outs) > 1 else outs[0]
 
     f.__qualname__ = spec.name
-    return f, [args[i] for i in free]
+    return f, [wrap(args[i]) for i in free]
 
 
 def gradient_of(f: Any, outs_like: Any) -> Any:
@@ -239,9 +240,9 @@ def test_batch(spec: Spec, case: Case, dtype: np.dtype) -> None:
     single = spec.operands(case, dtype, 0)
     f, _ = function_of(spec, case, dtype, single)
     moving = spec.differentiated(case, single) if spec.order_of(case) else []
-    out = f(*[single[i] for i in arrays])
+    out = f(*[wrap(single[i]) for i in arrays])
     for pattern in patterns(len(arrays)):
-        args = [lanes[i] if b else single[i] for i, b in zip(arrays, pattern, strict=True)]
+        args = [wrap(lanes[i] if b else single[i]) for i, b in zip(arrays, pattern, strict=True)]
         axes = tuple(0 if b else None for b in pattern)
         testing.check_batch(f, args, in_axes=axes)
         if moving and is_inexact(dtype):
@@ -249,7 +250,7 @@ def test_batch(spec: Spec, case: Case, dtype: np.dtype) -> None:
 
 
 @pytest.mark.parametrize(("spec", "case", "dtype"), [
-    row for row in rows(dtypes=[np.dtype("float32"), np.dtype("int32"), np.dtype("complex64")])])
+    row for row in rows(dtypes=[np.dtype(n) for n in ("float32", "int32", "bool", "complex64")])])
 def test_jit(spec: Spec, case: Case, dtype: np.dtype) -> None:
     args = spec.operands(case, dtype)
     f, xs = function_of(spec, case, dtype, args)

@@ -1,4 +1,4 @@
-"""One call of a function with custom rules: users' trees on one side, flat raw values on the other."""
+"""One call of a function with custom rules: users' trees outside, flat raw values inside."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class CallSite:
         outs = [output_leaf(x, f"{self.what}{of and ': '}{of}") for x in leaves]
         if of and self.fun_tree is not None:
             if self.fun_tree != self.out_tree:
-                raise TypeError(f"{self.what}: {of} returned an output unlike that of the function: "
+                raise TypeError(f"{self.what}: {of} returned an output unlike the function's: "
                                 + explain_mismatch(self.out_tree, self.fun_tree,
                                                    (of, "the function")))
             for path, x, t in zip(self.out_paths, outs, self.fun_types, strict=True):

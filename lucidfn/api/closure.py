@@ -62,6 +62,7 @@ class _Walk:
         self.alive: list[Any] = []  # what the key refers to by id
         self.seen: dict[int, int] = {}
         self.mutable = False
+        self.by_identity = False  # arrays too: what is walked is not recorded
 
     def function_like(self, f: Any) -> Hashable:
         if id(f) in self.seen:
@@ -73,6 +74,8 @@ class _Walk:
                     self.value(f.keywords))
         if isinstance(f, types.MethodType):
             return "method", self.function_like(f.__func__), self.value(f.__self__)
+        if hasattr(type(f), "__closed_over__"):
+            return type(f), *map(self.rule, f.__closed_over__())
         if not isinstance(f, types.FunctionType):
             wrapped = getattr(f, "__wrapped__", None)
             if wrapped is not None and callable(wrapped):
@@ -92,8 +95,19 @@ class _Walk:
         parts += [(k, self.value(v)) for k, v in (f.__kwdefaults__ or {}).items()]
         return tuple(parts)
 
+    def rule(self, f: Any) -> Hashable:
+        """A function that programs keep as it is: the arrays it closes over are part of it."""
+        kept, self.by_identity = self.by_identity, True
+        try:
+            return self.function_like(f) if callable(f) else self.value(f)
+        finally:
+            self.by_identity = kept
+
     def value(self, x: Any) -> Hashable:
         kind = type(x)
+        if self.by_identity and (kind is Array or isinstance(x, np.ndarray)):
+            self.alive.append(x)
+            return "id", id(x)
         if kind is Array or isinstance(x, (Tracer, np.ndarray)):
             for i, other in enumerate(self.hidden):
                 if other is x:
@@ -104,7 +118,8 @@ class _Walk:
             return literal_key(x)
         if isinstance(x, _PLAIN):
             return kind, x
-        if isinstance(x, (types.FunctionType, types.MethodType, functools.partial)):
+        if isinstance(x, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(
+                kind, "__closed_over__"):
             return self.function_like(x)
         if isinstance(x, _CONTAINERS):
             return self.container(x)

@@ -26,13 +26,19 @@ from lucidfn.api.call_site import (
 )
 from lucidfn.api.lifting import fill, lift
 from lucidfn.array import unwrap, wrap
-from lucidfn.control.custom import custom_jvp_call, custom_vjp_call, custom_vmap_call
+from lucidfn.control.custom import Rule, custom_jvp_call, custom_vjp_call, custom_vmap_call
 from lucidfn.core.trace import shape_of, type_of
 from lucidfn.tree import flatten, flatten_prefix, unflatten
 from lucidfn.tree import map as tree_map
 
 Num = int | Sequence[int]
 Name = str | Sequence[str]
+
+
+def named(rule: Any, user: Callable[..., Any]) -> Any:
+    """Give a rule the user's name for it, which printed programs show."""
+    rule.__name__ = name_of(user)
+    return rule
 
 
 class _Custom:
@@ -70,6 +76,14 @@ class _Custom:
     def site(self, args: tuple[Any, ...]) -> CallSite:
         functions = (self.fun, *[getattr(self, rule) for rule in self.rules])
         return CallSite(self.what, functions, args, self.nondiff)
+
+    def call(self, primitive: Any, site: CallSite, on_raw: Callable[..., Any], user: Any,
+             *options: Any) -> Any:
+        """Apply the primitive; `on_raw(site, *options, ...)` is the user's rule on raw values."""
+        rule = Rule(named(functools.partial(on_raw, site, *options), user), site.closed_count,
+                    site.fixed)
+        return site.result(primitive(*site.operands(), program=site.fun, rule=rule,
+                                     name=self.what))
 
 
 class custom_jvp(_Custom):
@@ -133,11 +147,7 @@ class custom_jvp(_Custom):
         if is_plain(args):
             return self.fun(*args)
         site = self.site(args)
-        rule = functools.partial(_jvp_rule, site, self.symbolic_zeros)
-        rule.__name__ = name_of(self.rule)  # type: ignore[attr-defined]
-        return site.result(custom_jvp_call(
-            *site.operands(), program=site.fun, closed=site.closed_count, rule=rule,
-            fixed=site.fixed, name=self.what))
+        return self.call(custom_jvp_call, site, _jvp_rule, self.rule, self.symbolic_zeros)
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -202,11 +212,7 @@ class custom_vjp(_Custom):
         if is_plain(args):
             return self.fun(*args)
         site = self.site(args)
-        fwd = functools.partial(_fwd_rule, site, self.symbolic_zeros)
-        fwd.__name__ = name_of(self.fwd)  # type: ignore[attr-defined]
-        return site.result(custom_vjp_call(
-            *site.operands(), program=site.fun, closed=site.closed_count, fwd=fwd,
-            fixed=site.fixed, name=self.what))
+        return self.call(custom_vjp_call, site, _fwd_rule, self.fwd, self.symbolic_zeros)
 
 
 def _fwd_rule(site: CallSite, symbolic: bool, closed: Sequence[Any], raws: Sequence[Any],
@@ -228,8 +234,7 @@ def _fwd_rule(site: CallSite, symbolic: bool, closed: Sequence[Any], raws: Seque
     residuals, template = lift((bwd, fixed, found[1]))
     rule = functools.partial(_bwd_rule, site, template, symbolic, site.out_tree,
                              list(map(type_of, outs)), list(map(type_of, raws)))
-    rule.__name__ = name_of(bwd)  # type: ignore[attr-defined]
-    return outs, residuals, rule
+    return outs, residuals, named(rule, bwd)
 
 
 def _bwd_rule(site: CallSite, template: Any, symbolic: bool, out_tree: Any, out_types: Any,
@@ -306,10 +311,7 @@ class custom_vmap(_Custom):
         if is_plain(args):
             return self.fun(*args)
         site = self.site(args)
-        rule = functools.partial(_vmap_rule, site)
-        rule.__name__ = name_of(self.rule)  # type: ignore[attr-defined]
-        return site.result(custom_vmap_call(*site.operands(), program=site.fun, rule=rule,
-                                            closed=site.closed_count, name=self.what))
+        return self.call(custom_vmap_call, site, _vmap_rule, self.rule)
 
 
 def _vmap_rule(site: CallSite, size: int, batched: Sequence[bool], closed: Sequence[Any],

@@ -24,6 +24,7 @@ from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
+from lucidfn.passes.key_reuse import report_key_reuse
 from lucidfn.passes.rewrite import literal_key
 from lucidfn.tree import flatten, leaves_with_path, unflatten
 from lucidfn.tree_util import keystr
@@ -294,9 +295,11 @@ class JitFunction:
                             [n for n, t in zip(names, traced, strict=True) if t])
         with stage(trace):
             program = trace.finish(flat(*[trace.new_input(t) for t in types]))
+        if current.get() is eval_trace:  # inner functions are seen with the outermost one
+            report_key_reuse(program, stacklevel=4)
         program, used = hide(program, hidden)
         baked = tuple((i, x) for i, x in enumerate(hidden)
-                      if any(x is b for b in trace.baked))
+                      if any(_is_the_same(b, x) for b in trace.baked))
         donated = self.donated_leaves(args, kwargs, traced)
         entry = Entry(key, program, used, baked, state.tree, state.static, state.traced,
                       state.weaks, all(state.traced), donated)

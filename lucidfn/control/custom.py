@@ -10,6 +10,7 @@ over is differentiated through the program itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lucidfn.control.call import call
@@ -27,6 +28,28 @@ from lucidfn.transforms.vmap import batch_flat
 from lucidfn.types import ArrayType, is_inexact
 
 Function = Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rule:
+    """A rule on raw values, and how the operands are grouped.
+
+    The first `fixed` of the closed-over values are arguments, of these names, that the user
+    declared not to be differentiated.
+    """
+
+    call: Callable[..., Any]
+    closed: int = 0
+    fixed: tuple[str, ...] = ()
+    hidden: int = 0
+
+    @property
+    def start(self) -> int:
+        """Where the arguments start."""
+        return self.hidden + self.closed
+
+    def __str__(self) -> str:
+        return getattr(self.call, "__name__", "rule")
 
 
 def trace_of(args: Sequence[Any]) -> Trace:
@@ -55,55 +78,54 @@ class Custom(Primitive):
 
     many, nested = True, True
 
-    def __call__(self, *args: Any, program: Function, hidden: int = 0, **params: Any) -> list[Any]:
+    def __call__(self, *args: Any, program: Function, rule: Rule, name: str) -> list[Any]:
         if not isinstance(program, Program) and isinstance(trace_of(args), RecordTrace):
-            found, program = record_with(program, args, params["name"])
-            hidden, args = hidden + len(found), (*found, *args)
-        return super().__call__(*args, program=program, hidden=hidden, **params)
+            found, program = record_with(program, args, name)
+            args = (*found, *args)
+            rule = replace(rule, hidden=rule.hidden + len(found))
+        return super().__call__(*args, program=program, rule=rule, name=name)
 
-    def infer(self, *types: ArrayType, program: Program, **params: Any) -> list[ArrayType]:
+    def infer(self, *types: ArrayType, program: Program, rule: Rule, name: str) -> list[ArrayType]:
         return program.output_types
 
-    def transpose(self, cts: Sequence[Any], *args: Any, program: Program, name: str,
-                  **params: Any) -> Sequence[Any]:
+    def transpose(self, cts: Sequence[Any], *args: Any, program: Program, rule: Rule,
+                  name: str) -> Sequence[Any]:
         # It stands in a linear program, so the function is linear there: its own transpose does.
         return call.transpose(cts, *args, program=program, name=name)
 
-    def through(self, tangents: Sequence[Any], args: Sequence[Any], program: Function,
-                hidden: int, fixed: Sequence[str], name: str) -> list[Any]:
-        """Output tangents for those of hidden and closed-over values, of which `fixed` come first."""
-        count = len(tangents)
-        for t, label in zip(tangents[hidden:hidden + len(fixed)], fixed, strict=True):
+    def through(self, moved: Sequence[Any], tangents: Sequence[Any], args: Sequence[Any],
+                program: Function, rule: Rule, name: str) -> Sequence[Any]:
+        """The output tangents, with those that hidden and closed-over values cause."""
+        leading = tangents[:rule.start]
+        if all(t is None for t in leading):
+            return moved
+        for t, label in zip(leading[rule.hidden:], rule.fixed, strict=False):
             if t is not None:
                 raise TypeError(
                     f"{name} is differentiated with respect to `{label}`, which nondiff_argnums "
                     "(or nondiff_argnames) excludes. Take it out of them and let the rule give "
                     f"its derivative, or pass lax.stop_gradient({label})")
-        return jvp(program, args, [*tangents, *[None] * (len(args) - count)], what=name)[1]
+        more = jvp(program, args, [*leading, *[None] * (len(args) - rule.start)], what=name)[1]
+        return [_sum(a, b) for a, b in zip(moved, more, strict=True)]
 
 
 class CustomJvp(Custom):
-    """A function whose derivative is `rule(closed, args, tangents) -> outputs, tangents`."""
+    """A function whose derivative is `rule.call(closed, args, tangents) -> outputs, tangents`."""
 
-    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
-                  closed: int, rule: Callable[..., Any], fixed: tuple[str, ...],
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, rule: Rule,
                   name: str) -> tuple[Any, Any]:
-        at = hidden + closed
+        at = rule.start
         if all(t is None for t in tangents[at:]):
-            outs = self(*args, program=program, hidden=hidden, closed=closed, rule=rule,
-                        fixed=fixed, name=name)
+            outs = self(*args, program=program, rule=rule, name=name)
             moved: Sequence[Any] = [None] * len(outs)
         else:
-            outs, moved = rule(args[hidden:at], args[at:], tangents[at:])
-        if any(t is not None for t in tangents[:at]):
-            more = self.through(tangents[:at], args, program, hidden, fixed, name)
-            moved = [_sum(a, b) for a, b in zip(moved, more, strict=True)]
-        return outs, moved
+            outs, moved = rule.call(args[rule.hidden:at], args[at:], tangents[at:])
+        return outs, self.through(moved, tangents, args, program, rule, name)
 
-    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
-              closed: int, rule: Callable[..., Any], **params: Any) -> list[Any]:
-        return self(*args, program=batched_function(program, batched, size), hidden=hidden,
-                    closed=closed, rule=_batched_jvp(rule, batched[hidden:], size), **params)
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
+              name: str) -> list[Any]:
+        grown = replace(rule, call=_batched_jvp(rule.call, batched[rule.hidden:], size))
+        return self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -137,35 +159,30 @@ def _batched_jvp(rule: Callable[..., Any], batched: Sequence[bool], size: int) -
 class CustomVjp(Custom):
     """A function whose cotangents come from a rule.
 
-    `fwd(closed, args, moving) -> outputs, residuals, bwd` runs in place of the function, and
+    `rule.call(closed, args, moving) -> outputs, residuals, bwd` runs in place of the function, and
     `bwd(residuals, cotangents)` gives a cotangent, or None for zero, for each of args.
     """
 
-    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
-                  closed: int, fwd: Callable[..., Any], fixed: tuple[str, ...],
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, rule: Rule,
                   name: str) -> tuple[Any, Any]:
-        at = hidden + closed
+        at = rule.start
         moving = tuple([t is not None for t in tangents[at:]])
         if not any(moving):
-            outs = self(*args, program=program, hidden=hidden, closed=closed, fwd=fwd,
-                        fixed=fixed, name=name)
+            outs = self(*args, program=program, rule=rule, name=name)
             moved = [None] * len(outs)
         else:
-            outs, residuals, bwd = fwd(args[hidden:at], args[at:], moving)
+            outs, residuals, bwd = rule.call(args[rule.hidden:at], args[at:], moving)
             types = tuple([t._replace(weak=False) if is_inexact(t.dtype) else None
                            for t in map(type_of, outs)])
             got = iter(custom_vjp_linear(*residuals, *[t for t in tangents[at:] if t is not None],
                                          bwd=bwd, moving=moving, types=types, name=name))
             moved = [None if t is None else next(got) for t in types]
-        if any(t is not None for t in tangents[:at]):
-            more = self.through(tangents[:at], args, program, hidden, fixed, name)
-            moved = [_sum(a, b) for a, b in zip(moved, more, strict=True)]
-        return outs, moved
+        return outs, self.through(moved, tangents, args, program, rule, name)
 
-    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
-              closed: int, fwd: Callable[..., Any], **params: Any) -> list[Any]:
-        return self(*args, program=batched_function(program, batched, size), hidden=hidden,
-                    closed=closed, fwd=_batched_fwd(fwd, batched[hidden:], size), **params)
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
+              name: str) -> list[Any]:
+        grown = replace(rule, call=_batched_fwd(rule.call, batched[rule.hidden:], size))
+        return self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
 
 
 class CustomVjpLinear(Primitive):
@@ -261,19 +278,19 @@ def _batched_bwd(bwd: Callable[..., Any], varies: Sequence[bool], mapped: Sequen
 
 
 class CustomVmap(Custom):
-    """A function with a batching rule: `rule(size, batched, closed, args) -> outputs, batched`."""
+    """A function whose batching is `rule.call(size, batched, closed, args) -> outputs, batched`."""
 
-    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, hidden: int,
-                  closed: int, rule: Callable[..., Any], name: str) -> tuple[Any, Any]:
-        outs = self(*args, program=program, hidden=hidden, closed=closed, rule=rule, name=name)
+    def linearize(self, tangents: Sequence[Any], *args: Any, program: Function, rule: Rule,
+                  name: str) -> tuple[Any, Any]:
+        outs = self(*args, program=program, rule=rule, name=name)
         return outs, jvp(program, args, tangents, what=name)[1]
 
-    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, hidden: int,
-              closed: int, rule: Callable[..., Any], name: str) -> list[Any]:
-        at = hidden + closed
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
+              name: str) -> list[Any]:
+        at = rule.start
         if any(batched[:at]):  # the rule does not know of these: the function itself does
             return list(batched_function(program, batched, size)(*args))
-        outs, varies = rule(size, batched[at:], args[hidden:at], args[at:])
+        outs, varies = rule.call(size, batched[at:], args[rule.hidden:at], args[at:])
         return [x if v else broadcast_to(x, shape=(size, *shape_of(x)))
                 for x, v in zip(outs, varies, strict=True)]
 

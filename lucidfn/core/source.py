@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _internal: dict[CodeType, bool] = {}
+_texts: dict[tuple[int, int], tuple[CodeType, str]] = {}  # lines are looked up once
 
 
 class Source(NamedTuple):
@@ -29,15 +30,19 @@ class Source(NamedTuple):
         return self.code.co_filename
 
     def __str__(self) -> str:
-        name = os.path.basename(self.file)
-        return f"<notebook>:{self.line}" if "ipykernel" in self.file else f"{name}:{self.line}"
+        key = id(self.code), self.instruction
+        known = _texts.get(key)
+        if known is None or known[0] is not self.code:
+            name = "<notebook>" if "ipykernel" in self.file else os.path.basename(self.file)
+            known = _texts[key] = self.code, f"{name}:{self.line}"
+        return known[1]
 
 
 def is_internal(code: CodeType) -> bool:
     known = _internal.get(code)
     if known is None:
         path = code.co_filename
-        known = path.startswith(_PACKAGE) or path.startswith("<frozen") or path == "<lucidfn>"
+        known = path.startswith(_PACKAGE) or path.startswith("<frozen") or path.startswith("<lucidfn")
         _internal[code] = known
     return known
 

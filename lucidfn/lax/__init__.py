@@ -4,6 +4,7 @@ Operands have equal dtypes (Python scalars adapt), and the same number of axes o
 size 1 repeat.
 """
 
+from lucidfn.lax import linalg
 from lucidfn.lax.contraction import (
     DotDimensionNumbers,
     Precision,
@@ -104,6 +105,7 @@ from lucidfn.lax.elementwise import (
     tan,
     tanh,
 )
+from lucidfn.lax.fourier import FftType, fft
 from lucidfn.lax.gather_scatter import (
     GatherDimensionNumbers,
     GatherScatterMode,

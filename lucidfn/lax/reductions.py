@@ -91,7 +91,7 @@ def reduce(operands: Any, init_values: Any, computation: Computation, dimensions
     such trees. init_values must be an identity of the computation.
 
     >>> from lucidfn import lax
-    >>> int(lax.reduce([1, 2, 3, 4], 0, lax.add, (0,)))
+    >>> int(lax.reduce(lax.iota("int32", 5), 0, lax.add, (0,)))
     10
     """
     leaves, treedef = tree.flatten(operands)

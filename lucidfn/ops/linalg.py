@@ -1,4 +1,4 @@
-"""Factorisations by elimination, and determinants: cholesky, lu, det, cofactor, slogdet."""
+"""Factorisations by elimination, and determinants: cholesky, lu, det, cofactor, slogdet, pinv."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from lucidfn.core.trace import dtype_of, shape_of
+from lucidfn.errors import ShapeError
 from lucidfn.ops import matrices as m
 from lucidfn.ops.decompositions import svd
 from lucidfn.ops.elementwise import (
@@ -19,6 +20,7 @@ from lucidfn.ops.elementwise import (
     neg,
     real,
     select,
+    sub,
     zero_like,
 )
 from lucidfn.ops.indexing import gather
@@ -179,6 +181,39 @@ class SlogDet(m.Matrix):
         return [mul(turn, outs[0]), real(change)]
 
 
-cholesky, lu, det, cofactor, slogdet = Cholesky(), LU(), Det(), Cofactor(), SlogDet()
+class PseudoInverse(m.Matrix):
+    """x+ by singular values; those below `cutoff` times the largest one count as 0"""
 
-__all__ = ["cholesky", "cofactor", "det", "lu", "slogdet"]
+    name = "pinv"
+    factor = 24.0
+
+    def infer(self, x: ArrayType, cutoff: ArrayType) -> ArrayType:
+        m.check_matrix(self.name, x)
+        if cutoff.shape != x.shape[:-2]:
+            raise ShapeError(f"got {x} and a cutoff {cutoff}; it takes one for each matrix")
+        return x._replace(shape=(*x.shape[:-2], x.shape[-1], x.shape[-2]))
+
+    def jvp(self, tangents: Any, out: Any, x: Any, cutoff: Any) -> Any:
+        # Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+        # problems whose variables separate" (1973): for a rank that stays as it is.
+        t = tangents[0]
+        if t is None:
+            return None
+        p, n = shape_of(x)[-2:]
+        inside = neg(m.mm(m.mm(out, t), out))
+        turned, back = m.adjoint(t), m.adjoint(out)
+        left = sub(m.identity_like(x, p), m.mm(x, out))
+        right = sub(m.identity_like(x, n), m.mm(out, x))
+        first = m.mm(m.mm(m.mm(out, back), turned), left)
+        second = m.mm(right, m.mm(turned, m.mm(back, out)))
+        return add(inside, add(first, second))
+
+    def batch(self, size: int, batched: Any, x: Any, cutoff: Any) -> Any:  # type: ignore[override]
+        return self(x if batched[0] else m.lanes(x, size),
+                    cutoff if batched[1] else m.lanes(cutoff, size))
+
+
+cholesky, lu, det, cofactor, slogdet = Cholesky(), LU(), Det(), Cofactor(), SlogDet()
+pinv = PseudoInverse()
+
+__all__ = ["cholesky", "cofactor", "det", "lu", "pinv", "slogdet"]

@@ -111,6 +111,22 @@ class Below(Random):
         return self(keys, **params)
 
 
+class Normal(Random):
+    """From each key an array of standard normal numbers, float32 or float64"""
+
+    name = "random_normal"
+
+    def infer(self, keys: ArrayType, *, shape: tuple[int, ...], dtype: np.dtype) -> ArrayType:
+        self.need_keys(keys)
+        return ArrayType((*keys.shape, *shape), dtype)
+
+    def batch(self, size: int, batched: Any, keys: Any, **params: Any) -> Any:
+        return self(keys, **params)
+
+    def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], **_: Any) -> int:
+        return 30 * outs[0].size
+
+
 class KeyData(Random):
     """The two words of each key"""
 
@@ -195,11 +211,11 @@ class Gamma(Sampler):
 
 
 random_seed, random_split, random_fold_in = Seed(), Split(), FoldIn()
-random_bits, random_below = Bits(), Below()
+random_bits, random_below, random_normal = Bits(), Below(), Normal()
 random_key_data, random_wrap = KeyData(), WrapKeyData()
 random_clone, random_gamma = Clone(), Gamma()
 random_poisson, random_binomial = Sampler("random_poisson"), Sampler("random_binomial")
 
-__all__ = ["random_below", "random_binomial", "random_bits", "random_clone",
-           "random_fold_in", "random_gamma",
-           "random_key_data", "random_poisson", "random_seed", "random_split", "random_wrap"]
+__all__ = ["random_below", "random_binomial", "random_bits", "random_clone", "random_fold_in",
+           "random_gamma", "random_key_data", "random_normal", "random_poisson", "random_seed",
+           "random_split", "random_wrap"]

@@ -24,6 +24,7 @@ from lucidfn.ops.elementwise import (
     sub,
 )
 from lucidfn.ops.families import Elementwise, Rule
+from lucidfn.types import SCALARS
 
 
 def _missing(name: str, operand: str) -> Rule:
@@ -82,6 +83,10 @@ def _d_zeta(t: Any, z: Any, s: Any, q: Any) -> Any:
     return neg(mul(t, mul(s, zeta(add(s, 1.0), q))))
 
 
+def _next(n: Any) -> Any:
+    return n + 1.0 if type(n) in SCALARS else add(n, 1.0)
+
+
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 _HALF_SQRT_PI = math.sqrt(math.pi) / 2.0
 
@@ -100,7 +105,7 @@ erf_inv = Elementwise("erf_inv", [_d_erf_inv], accepts="f", cost=20)
 lgamma = Elementwise("lgamma", [lambda t, y, x: mul(t, digamma(x))], accepts="f", cost=30)
 digamma = Elementwise("digamma", [lambda t, y, x: mul(t, polygamma(1.0, x))], accepts="f", cost=30)
 polygamma = Elementwise("polygamma", [
-    _missing("polygamma", "n"), lambda t, z, n, x: mul(t, polygamma(add(n, 1.0), x))],
+    _missing("polygamma", "n"), lambda t, z, n, x: mul(t, polygamma(_next(n), x))],
     accepts="f", cost=60)
 zeta = Elementwise("zeta", [_missing("zeta", "s"), _d_zeta], accepts="f", cost=60)
 igamma = Elementwise("igamma", [

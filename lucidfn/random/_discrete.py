@@ -53,6 +53,12 @@ def randint(key: Any, shape: Shape, minval: Any, maxval: Any, dtype: Any = None)
 
 def raw_randint(key: Any, shape: tuple[int, ...], minval: Any, maxval: Any,
                 dtype: np.dtype) -> Any:
+    if dtype.itemsize < 4:
+        # In 32 bits, where the bias is small, and where one beyond the largest integer fits.
+        info = np.iinfo(dtype)
+        lo, hi = (_limited(x, int(info.min), int(info.max) + more)
+                  for x, more in ((minval, 0), (maxval, 1)))
+        return ops.convert(raw_randint(key, shape, lo, hi, int32), dtype=dtype)
     lo, _ = _bound(minval, dtype)
     hi, over = _bound(maxval, dtype)
     word = np.dtype(f"uint{dtype.itemsize * 8}")
@@ -69,6 +75,13 @@ def raw_randint(key: Any, shape: tuple[int, ...], minval: Any, maxval: Any,
     factor = ops.rem(ops.mul(factor, factor), span)
     offset = ops.add(ops.mul(ops.rem(high, span), factor), ops.rem(low, span))
     return ops.add(lo, ops.convert(ops.rem(offset, span), dtype=dtype))
+
+
+def _limited(x: Any, lo: int, hi: int) -> Any:
+    raw = unwrap(x)
+    if type(raw) in SCALARS:
+        return min(max(int(raw), lo), hi)
+    return ops.clamp(lo, _bound(raw, int32)[0], hi)
 
 
 def _bound(x: Any, dtype: np.dtype) -> tuple[Any, Any]:

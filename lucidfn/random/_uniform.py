@@ -18,6 +18,8 @@ from lucidfn.types import (
     broadcast_shapes,
     default_dtype_of,
     dtype_name,
+    float32,
+    float64,
     is_inexact,
     kind_of,
     promote,
@@ -70,13 +72,21 @@ def raw_uniform(key: Any, shape: tuple[int, ...], dtype: np.dtype, lo: Any = 0.0
             return unit
         lo, hi = float(dtype.type(lo)), float(dtype.type(hi))
         span: Any = float(dtype.type(hi) - dtype.type(lo))
+        exact = math.frexp(span)[0] == 0.5  # a power of two: the product is not rounded
     else:
-        span = ops.sub(hi, lo)
-    return ops.max(ops.add(ops.mul(unit, span), lo), lo)
+        span, exact = ops.sub(hi, lo), False
+    if dtype != float32 or exact:
+        return ops.max(ops.add(ops.mul(unit, span), lo), lo)
+    # One rounding for product and sum, as a fused multiply-add has: the values of `jax.random`.
+    wide = lambda x: x if type(x) is float else ops.convert(x, dtype=float64)
+    out = ops.add(ops.mul(wide(unit), wide(span)), wide(lo))
+    return ops.max(ops.convert(out, dtype=dtype), lo)
 
 
 def raw_normal(key: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """Raw standard normal numbers, by the inverse of the distribution function."""
+    if dtype in (float32, float64):
+        return ops.random_normal(key, shape=shape, dtype=dtype)
     below = float(np.nextafter(dtype.type(-1.0), dtype.type(0.0)))
     return ops.mul(ops.erf_inv(raw_uniform(key, shape, dtype, below, 1.0)), math.sqrt(2.0))
 

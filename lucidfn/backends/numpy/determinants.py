@@ -1,4 +1,4 @@
-"""Determinants and cofactors, over any number of leading batch axes."""
+"""Determinants, cofactors and pseudoinverses, over any number of leading batch axes."""
 
 import numpy as np
 
@@ -27,3 +27,13 @@ def cofactor(x: np.ndarray) -> np.ndarray:
     sign = np.linalg.det(u) * np.linalg.det(vh)
     out = (u.conj() * (before * after)[..., None, :]) @ vh.conj()
     return (out * sign[..., None, None]).astype(x.dtype, copy=False)
+
+
+def pinv(x: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
+    """Pseudoinverses; singular values up to cutoff[...] times the largest one count as 0."""
+    wide = widened(x)
+    u, s, vh = svd(wide, full_matrices=False, compute_uv=True)
+    small = s <= np.asarray(cutoff)[..., None] * s.max(-1, keepdims=True, initial=0)
+    inverse = np.where(small, 0, 1 / np.where(small, 1, s)).astype(s.dtype)
+    out = (vh.conj().swapaxes(-1, -2) * inverse[..., None, :]) @ u.conj().swapaxes(-1, -2)
+    return out.astype(x.dtype, copy=False)

@@ -22,10 +22,7 @@ from lucidfn.backends.numpy import (
     rng,
     samplers,
     sorting,
-    special_beta,
-    special_erf,
-    special_gamma,
-    special_igamma,
+    special,
 )
 from lucidfn.backends.numpy import elementwise as ew
 from lucidfn.core.primitive import Primitive
@@ -95,6 +92,7 @@ KERNELS.update({
     ops.cholesky: linalg.cholesky, ops.lu: linalg.lu, ops.qr: linalg.qr, ops.svd: linalg.svd,
     ops.eigh: linalg.eigh, ops.eig: linalg.eig, ops.eigvals: linalg.eigvals,
     ops.det: determinants.det, ops.cofactor: determinants.cofactor, ops.slogdet: linalg.slogdet,
+    ops.pinv: determinants.pinv,
     ops.fft: fft.fft,
 })
 KERNELS.update({
@@ -107,16 +105,18 @@ KERNELS.update({
         np.asarray(keys), shape=shape, width=width),
     ops.random_below: lambda keys, *, shape, bound: rng.random_below(
         np.asarray(keys), shape=shape, bound=bound),
-    ops.random_clone: lambda keys: keys,
+    ops.random_normal: samplers.normal, ops.random_clone: lambda keys: keys,
     ops.random_gamma: samplers.gamma, ops.random_poisson: samplers.poisson,
     ops.random_binomial: samplers.binomial,
     **{primitive: as_arrays(kernel) for primitive, kernel in {
-        ops.erf: special_erf.erf, ops.erfc: special_erf.erfc, ops.erf_inv: special_erf.erf_inv,
-        ops.lgamma: special_gamma.lgamma, ops.digamma: special_gamma.digamma,
-        ops.polygamma: special_gamma.polygamma, ops.zeta: special_gamma.zeta,
-        ops.igamma: special_igamma.igamma, ops.igammac: special_igamma.igammac,
-        ops.igamma_grad_a: special_igamma.igamma_grad_a,
-        ops.random_gamma_grad: special_igamma.random_gamma_grad,
-        ops.betainc: special_beta.betainc,
+        ops.erf: special.erf, ops.erfc: special.erfc, ops.erf_inv: special.erf_inv,
+        ops.lgamma: special.lgamma, ops.digamma: special.digamma,
+        ops.polygamma: special.polygamma, ops.zeta: special.zeta,
+        ops.igamma: special.igamma, ops.igammac: special.igammac,
+        ops.igamma_grad_a: special.igamma_grad_a,
+        ops.random_gamma_grad: special.random_gamma_grad, ops.betainc: special.betainc,
+        ops.bessel_i0e: special.bessel_i0e, ops.bessel_i1e: special.bessel_i1e,
+        ops.expi: special.expi, ops.logistic: special.logistic,
+        ops.population_count: special.population_count, ops.clz: special.clz,
     }.items()},
 })

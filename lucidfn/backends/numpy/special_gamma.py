@@ -202,11 +202,16 @@ def _digamma_large(x: np.ndarray) -> np.ndarray:
 
 
 def _digamma_reflected(x: np.ndarray) -> np.ndarray:
-    r = x - np.rint(x)
-    value = digamma_block(1.0 - x) - np.pi / np.tan(np.pi * r)
+    y = x.astype(DOUBLE, copy=False)
+    r = y - np.rint(y)
+    # cot(pi r) by tan(pi (1/2 - r)) beyond 1/4, where 1/2 - r is exact
+    far = np.abs(r) > 0.25
+    tangent = np.tan(np.pi * np.where(far, 0.5 - np.abs(r), np.abs(r)))
+    cotangent = np.copysign(np.where(far, tangent, 1.0 / tangent), r)
+    value = digamma_block(1.0 - y) - np.pi * cotangent
     value[(r == 0) & (x != 0)] = np.nan
     value[x == 0] = np.inf
-    return value
+    return value.astype(x.dtype, copy=False)
 
 
 def _polygamma(n: np.ndarray, x: np.ndarray) -> np.ndarray:

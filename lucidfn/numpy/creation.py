@@ -1,0 +1,484 @@
+"""Making arrays: from values, from a shape, from ranges; grids, diagonals and windows."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from lucidfn import ops
+from lucidfn.array import Array, as_raw, to_dtype, unwrap, weak_of, wrap
+from lucidfn.array import asarray as _asarray
+from lucidfn.core.messages import integer_error, number_error
+from lucidfn.core.trace import Tracer, dtype_of, shape_of
+from lucidfn.numpy.elementwise import add, exp, lift, log, multiply, power, sign, subtract
+from lucidfn.numpy.indexing import look
+from lucidfn.types import (
+    SCALARS,
+    as_dtype,
+    bool_,
+    default_dtype_of,
+    int32,
+    is_inexact,
+    kind_of,
+)
+
+# ------------------------------------------------------------------ static arguments
+
+
+def static_int(x: Any, use: str) -> int:
+    """An integer that must be known; a traced one raises, naming the use."""
+    if isinstance(x, Tracer):
+        return int(look(x, integer_error, use))
+    return operator.index(x)
+
+
+def shape_tuple(shape: Any, name: str) -> tuple[int, ...]:
+    """A shape from an integer or a sequence of integers."""
+    if isinstance(shape, (Array, np.ndarray)):
+        shape = np.asarray(shape).tolist()
+    if hasattr(shape, "__index__") and not (isinstance(shape, Tracer) and shape.ndim):
+        shape = (shape,)
+    try:
+        sizes = tuple([static_int(n, f"a shape in lnp.{name}") for n in shape])
+    except TypeError as error:
+        if type(error) is not TypeError:
+            raise
+        raise TypeError(f"lnp.{name}: a shape is an integer or a sequence of integers, got "
+                        f"{shape!r}") from None
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"lnp.{name}: sizes must not be negative, got shape {sizes}")
+    return sizes
+
+
+def _number(x: Any, use: str) -> Any:
+    raw = unwrap(x)
+    if type(raw) in SCALARS:
+        return raw
+    value = np.asarray(look(raw, number_error, use))
+    if value.size != 1:
+        raise TypeError(f"{use} needs a number, got an array of shape {value.shape}")
+    return value.item()
+
+
+# ------------------------------------------------------------------ from values
+
+def array(object: Any, dtype: Any = None, copy: bool | None = True, order: str | None = "K",
+          ndmin: int = 0, *, device: Any = None) -> Any:
+    """An array of what is given: a number, nested lists, an ndarray (copied) or an array.
+
+    float64, int64 and complex128 input keeps its width; Python numbers take the default dtypes.
+
+    >>> import lucidfn.numpy as lnp
+    >>> lnp.array([1, 2.5])
+    Array([1. , 2.5], dtype=float32)
+    """
+    out = _asarray(object, dtype)
+    if copy and out is object and type(out) is Array:
+        out = Array(out.value.copy(), out.weak)
+    if len(out.shape) < ndmin:
+        raw = as_raw(out)
+        raw = ops.reshape(raw, shape=(1,) * (ndmin - len(raw.shape)) + raw.shape)
+        out = wrap(raw, weak_of(out))
+    return out
+
+
+def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None,
+            device: Any = None) -> Any:
+    """Like `array`, without a copy of what is an Array already."""
+    return array(a, dtype, copy=bool(copy))
+
+
+def copy(a: Any, order: str | None = None) -> Any:
+    """A copy of an array."""
+    return array(a, copy=True)
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
+    """An array that another library exports by DLPack; copied, as arrays are immutable."""
+    return Array(np.from_dlpack(x).copy())
+
+
+def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Any:
+    """A one-dimensional array of what a buffer holds."""
+    return Array(np.frombuffer(buffer, as_dtype(dtype), count, offset).copy())
+
+
+def fromiter(iter: Iterable[Any], dtype: Any, count: int = -1) -> Any:
+    """A one-dimensional array of the items of an iterable."""
+    return Array(np.fromiter(iter, as_dtype(dtype), count))
+
+
+def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) -> Any:
+    """A one-dimensional array of the numbers in a text."""
+    return Array(np.fromstring(string, as_dtype(dtype), count, sep=sep))
+
+
+def fromfile(*args: Any, **options: Any) -> Any:
+    """A one-dimensional array of what a file holds; see numpy.fromfile."""
+    return Array(np.fromfile(*args, **options))
+
+
+def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float,
+                 **options: Any) -> Any:
+    """`function` of the index arrays of a shape."""
+    return function(*indices(shape_tuple(shape, "fromfunction"), dtype=dtype), **options)
+
+
+# ------------------------------------------------------------------ from a shape
+
+def _full(shape: tuple[int, ...], dtype: Any, value: Any) -> Any:
+    return wrap(ops.full(shape=shape, dtype=dtype, value=value))
+
+
+def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of zeros."""
+    return full(shape, 0, default_dtype_of(float) if dtype is None else dtype)
+
+
+def ones(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of ones."""
+    return full(shape, 1, default_dtype_of(float) if dtype is None else dtype)
+
+
+def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of zeros: there is no uninitialised memory here."""
+    return zeros(shape, dtype)
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
+    """An array of one value; `fill_value` may be an array, which is broadcast."""
+    sizes, raw = shape_tuple(shape, "full"), unwrap(fill_value)
+    if type(raw) in SCALARS:
+        dtype = default_dtype_of(type(raw)) if dtype is None else as_dtype(dtype)
+        return _full(sizes, dtype, to_dtype(raw, dtype))
+    raw = as_raw(raw, None if dtype is None else as_dtype(dtype))
+    return wrap(ops.broadcast_to(raw, shape=sizes), dtype is None and weak_of(fill_value))
+
+
+def _like(a: Any, dtype: Any, shape: Any) -> tuple[Any, Any]:
+    if not (hasattr(a, "shape") and hasattr(a, "dtype")):
+        a = _asarray(a)
+    return a.shape if shape is None else shape, a.dtype if dtype is None else dtype
+
+
+def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+    """Zeros of the shape and dtype of a."""
+    return full(*_with_value(_like(a, dtype, shape), 0))
+
+
+def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
+    """Ones of the shape and dtype of a."""
+    return full(*_with_value(_like(a, dtype, shape), 1))
+
+
+def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *,
+               device: Any = None) -> Any:
+    """Zeros of the shape and dtype of a."""
+    return zeros_like(prototype, dtype, shape)
+
+
+def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *,
+              device: Any = None) -> Any:
+    """One value, in the shape and dtype of a."""
+    return full(*_with_value(_like(a, dtype, shape), fill_value))
+
+
+def _with_value(like: tuple[Any, Any], value: Any) -> tuple[Any, Any, Any]:
+    return like[0], value, like[1]
+
+
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
+    """(N, M) with ones on the k-th diagonal, zeros elsewhere."""
+    n = static_int(N, "lnp.eye")
+    m = n if M is None else static_int(M, "lnp.eye")
+    target = default_dtype_of(float) if dtype is None else as_dtype(dtype)
+    return wrap(to_dtype(_diagonal_mask(n, m, static_int(k, "lnp.eye")), target))
+
+
+def identity(n: int, dtype: Any = None) -> Any:
+    """The identity matrix."""
+    return eye(n, dtype=dtype)
+
+
+def _diagonal_mask(n: int, m: int, k: int) -> Any:
+    return _compare_places(ops.eq, n, m, k)
+
+
+def _compare_places(compare: Any, n: int, m: int, k: int) -> Any:
+    """compare(row + k, column) for every place of an (n, m) matrix."""
+    rows = ops.add(ops.iota(shape=(n, 1), dtype=int32, axis=0), k)
+    return compare(rows, ops.iota(shape=(1, m), dtype=int32, axis=1))
+
+
+# ------------------------------------------------------------------ ranges
+
+def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
+           device: Any = None) -> Any:
+    """start, start + step, ... before stop; one argument is the stop. All must be known."""
+    given = [start, stop, step]
+    numbers = [None if x is None else _number(x, "lnp.arange") for x in given]
+    if dtype is None:
+        raws, _ = lift(*[x for x in given if x is not None])
+        target = raws[0].dtype
+    else:
+        target = as_dtype(dtype)
+    first, last, by = numbers
+    if last is None:
+        first, last = 0, first
+    by = 1 if by is None else by
+    if by == 0:
+        raise ValueError("lnp.arange: step must not be 0")
+    if first == 0 and by == 1 and kind_of(target) in (1, 2):
+        return wrap(ops.iota(shape=(builtins.max(0, math.ceil(last)),), dtype=target, axis=0))
+    return Array(np.arange(first, last, by).astype(target))
+
+
+def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
+             dtype: Any = None, axis: int = 0, *, device: Any = None) -> Any:
+    """`num` evenly spaced numbers from start to stop, which may be arrays; differentiable."""
+    num = static_int(num, "lnp.linspace")
+    if num < 0:
+        raise ValueError(f"lnp.linspace: num must not be negative, got {num}")
+    (a, b), _ = lift(start, stop, to_float=True)
+    gaps = num - 1 if endpoint else num
+    shape = np.broadcast_shapes(shape_of(a), shape_of(b))
+    t = np.arange(num, dtype=np.float64) / builtins.max(gaps, 1)
+    t = t.astype(dtype_of(a)).reshape((num, *[1] * len(shape)))
+    # Both ends are exact: their weights are 0 and 1.
+    out = add(multiply(wrap(a), Array((1 - t).astype(t.dtype))), multiply(wrap(b), Array(t)))
+    raw = ops.broadcast_to(as_raw(out), shape=(num, *shape))
+    raw = ops.move_axis(raw, 0, axis if axis >= 0 else axis + len(shape) + 1)
+    if dtype is not None:
+        target = as_dtype(dtype)
+        raw = to_dtype(ops.floor(raw) if kind_of(target) == 1 else raw, target)
+    out = wrap(raw)
+    if not retstep:
+        return out
+    step = multiply(subtract(wrap(b), wrap(a)), 1 / gaps if gaps else math.nan)
+    return out, step
+
+
+def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0,
+             dtype: Any = None, axis: int = 0) -> Any:
+    """base ** start to base ** stop, evenly spaced in the exponent."""
+    out = power(base, linspace(start, stop, num, endpoint, axis=axis))
+    return out if dtype is None else wrap(as_raw(out, as_dtype(dtype)))
+
+
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
+              axis: int = 0) -> Any:
+    """`num` numbers from start to stop with equal ratios; both must have one sign."""
+    (a, b), _ = lift(start, stop, to_float=True)
+    first, last = wrap(a), wrap(b)
+    side = sign(first)
+    if kind_of(dtype_of(a)) == 3:
+        exponents = linspace(log(first), log(last), num, endpoint, axis=axis)
+        out = exp(exponents)
+    else:
+        exponents = linspace(log(multiply(first, side)), log(multiply(last, side)), num, endpoint,
+                             axis=axis)
+        out = multiply(exp(exponents), _expand(side, axis))
+    at = axis if axis >= 0 else axis + len(out.shape)
+    if num > 0:
+        out = out.at[(*[slice(None)] * at, 0)].set(first)
+    if endpoint and num > 1:
+        out = out.at[(*[slice(None)] * at, -1)].set(last)
+    return out if dtype is None else wrap(as_raw(out, as_dtype(dtype)))
+
+
+def _expand(x: Any, axis: int) -> Any:
+    raw = as_raw(x)
+    at = axis if axis >= 0 else axis + len(raw.shape) + 1
+    return wrap(ops.reshape(raw, shape=(*raw.shape[:at], 1, *raw.shape[at:])))
+
+
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
+    """Coordinate arrays of a grid, one for each vector; "xy" swaps the first two axes."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"lnp.meshgrid: indexing is 'xy' or 'ij', got {indexing!r}")
+    raws = [as_raw(x) for x in xi]
+    for raw in raws:
+        if len(raw.shape) > 1:
+            raise ValueError(f"lnp.meshgrid takes vectors, got shape {raw.shape}")
+    places = list(range(len(raws)))
+    if indexing == "xy" and len(raws) > 1:
+        places[:2] = 1, 0
+    sizes = [1] * len(raws)
+    for raw, place in zip(raws, places, strict=True):
+        sizes[place] = math.prod(raw.shape)
+    out = []
+    for raw, place in zip(raws, places, strict=True):
+        own = tuple([n if i == place else 1 for i, n in enumerate(sizes)])
+        raw = ops.reshape(raw, shape=own)
+        out.append(wrap(raw if sparse else ops.broadcast_to(raw, shape=tuple(sizes))))
+    return out
+
+
+def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
+    """The index of every element of a shape, along each axis: stacked, or a tuple if sparse."""
+    sizes = shape_tuple(dimensions, "indices")
+    target = default_dtype_of(int) if dtype is None else as_dtype(dtype)
+    rank = len(sizes)
+    if sparse:
+        own = [tuple([n if i == k else 1 for i, n in enumerate(sizes)]) for k in range(rank)]
+        return tuple([wrap(ops.iota(shape=s, dtype=target, axis=k)) for k, s in enumerate(own)])
+    if not rank:
+        return zeros((0,), target)
+    each = [ops.iota(shape=(1, *sizes), dtype=target, axis=k + 1) for k in range(rank)]
+    return wrap(ops.concatenate(*each, axis=0))
+
+
+class _Grid:
+    """`mgrid[0:3, 0:1:5j]` (dense) and `ogrid` (sparse): coordinate arrays by slicing."""
+
+    def __init__(self, name: str, function: Any):
+        self._name, self._function = name, function
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        plain = tuple([slice(*[None if b is None else _number(b, f"lnp.{self._name}")
+                               for b in (p.start, p.stop, p.step)]) for p in parts])
+        out = self._function[plain if isinstance(key, tuple) else plain[0]]
+        if isinstance(out, tuple):
+            return tuple([Array(_default_width(o)) for o in out])
+        return Array(_default_width(out))
+
+    def __repr__(self) -> str:
+        return f"lnp.{self._name}"
+
+
+def _default_width(x: np.ndarray) -> np.ndarray:
+    return x.astype(default_dtype_of(float if is_inexact(x.dtype) else int))
+
+
+mgrid, ogrid = _Grid("mgrid", np.mgrid), _Grid("ogrid", np.ogrid)
+
+
+# ------------------------------------------------------------------ triangles, diagonals
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
+    """(N, M) with ones at and below the k-th diagonal."""
+    n = static_int(N, "lnp.tri")
+    mask = _compare_places(ops.ge, n, n if M is None else static_int(M, "lnp.tri"), k)
+    return wrap(to_dtype(mask, default_dtype_of(float) if dtype is None else as_dtype(dtype)))
+
+
+def tril(m: Any, k: int = 0) -> Any:
+    """Lower triangles of matrices: zero above the k-th diagonal."""
+    return _triangle("tril", m, k, True)
+
+
+def triu(m: Any, k: int = 0) -> Any:
+    """Upper triangles of matrices: zero below the k-th diagonal."""
+    return _triangle("triu", m, k - 1, False)
+
+
+def _triangle(name: str, m: Any, k: int, keep: bool) -> Any:
+    raw = as_raw(m)
+    if len(raw.shape) < 2:
+        raise ValueError(f"lnp.{name} takes matrices, got shape {raw.shape}")
+    mask = _compare_places(ops.ge, *raw.shape[-2:], static_int(k, f"lnp.{name}"))
+    zero = ops.zero_like(raw)
+    return wrap(ops.select(mask, raw, zero) if keep else ops.select(mask, zero, raw), weak_of(m))
+
+
+def diag(v: Any, k: int = 0) -> Any:
+    """The matrix with a vector on its k-th diagonal; of a matrix, that diagonal."""
+    raw = as_raw(v)
+    if len(raw.shape) == 2:
+        return diagonal(v, k)
+    if len(raw.shape) != 1:
+        raise ValueError(f"lnp.diag takes a vector or a matrix, got shape {raw.shape}")
+    n = raw.shape[0] + builtins.abs(k)
+    padded = ops.pad(raw, ops.zero_like(raw), widths=((builtins.abs(k), 0, 0),))
+    padded = ops.reshape(padded, shape=(1, n) if k >= 0 else (n, 1))
+    zero = ops.zero_like(raw)
+    return wrap(ops.select(_diagonal_mask(n, n, k), padded, zero), weak_of(v))
+
+
+def diagflat(v: Any, k: int = 0) -> Any:
+    """The matrix with all elements of v on its k-th diagonal."""
+    raw = as_raw(v)
+    return diag(wrap(ops.reshape(raw, shape=(math.prod(raw.shape),)), weak_of(v)), k)
+
+
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The elements a[i, i + offset] of two axes, along a new last axis."""
+    raw = as_raw(a)
+    rank = len(raw.shape)
+    if rank < 2:
+        raise ValueError(f"lnp.diagonal needs two axes or more, got shape {raw.shape}")
+    i, j = axis1 % rank, axis2 % rank
+    order = [k for k in range(rank) if k not in (i, j)]
+    raw = ops.permute(raw, order=(*order, i, j))
+    *lead, n, m = raw.shape
+    row, column = builtins.max(0, -offset), builtins.max(0, offset)
+    count = builtins.max(0, builtins.min(n - row, m - column))
+    if not count:
+        return wrap(ops.zeros((*lead, 0), raw.dtype), weak_of(a))
+    # Row-major, neighbours on a diagonal are m + 1 apart.
+    flat, first = ops.reshape(raw, shape=(*lead, n * m)), row * m + column
+    last = first + (count - 1) * (m + 1) + 1
+    return wrap(ops.slice_axis(flat, len(lead), first, last, m + 1), weak_of(a))
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """The matrix of powers of a vector: x ** (N-1), ..., x, 1; the other way if increasing."""
+    raw = as_raw(x)
+    if len(raw.shape) != 1:
+        raise ValueError(f"lnp.vander takes a vector, got shape {raw.shape}")
+    n = raw.shape[0] if N is None else static_int(N, "lnp.vander")
+    if raw.dtype == bool_:
+        raw = to_dtype(raw, default_dtype_of(int))
+    columns = [ops.integer_pow(raw, n=p) for p in range(n)]
+    if not columns:
+        return wrap(ops.zeros((raw.shape[0], 0), raw.dtype))
+    columns = columns if increasing else columns[::-1]
+    return wrap(ops.concatenate(*[ops.reshape(c, shape=(raw.shape[0], 1)) for c in columns],
+                                axis=1))
+
+
+# ------------------------------------------------------------------ windows
+
+def _window(function: Callable[..., np.ndarray], M: int, *args: Any) -> Any:
+    m = static_int(M, f"lnp.{function.__name__}")
+    return Array(function(m, *args).astype(default_dtype_of(float)))
+
+
+def bartlett(M: int) -> Any:
+    """The triangular window of M points, zero at both ends."""
+    return _window(np.bartlett, M)
+
+
+def blackman(M: int) -> Any:
+    """The Blackman window of M points."""
+    return _window(np.blackman, M)
+
+
+def hamming(M: int) -> Any:
+    """The Hamming window of M points."""
+    return _window(np.hamming, M)
+
+
+def hanning(M: int) -> Any:
+    """The Hann window of M points."""
+    return _window(np.hanning, M)
+
+
+def kaiser(M: int, beta: Any) -> Any:
+    """The Kaiser window of M points with shape parameter beta."""
+    return _window(np.kaiser, M, _number(beta, "lnp.kaiser"))
+
+
+__all__ = [
+    "arange", "array", "asarray", "bartlett", "blackman", "copy", "diag", "diagflat", "diagonal",
+    "empty", "empty_like", "eye", "from_dlpack", "frombuffer", "fromfile", "fromfunction",
+    "fromiter", "fromstring", "full", "full_like", "geomspace", "hamming", "hanning", "identity",
+    "indices", "kaiser", "linspace", "logspace", "meshgrid", "mgrid", "ogrid", "ones", "ones_like",
+    "tri", "tril", "triu", "vander", "zeros", "zeros_like",
+]
