@@ -57,7 +57,8 @@ def checked(**changes: Any) -> Settings:
         if not isinstance(value, known[name]):
             raise TypeError(f"lucidfn.config.{name} must be {known[name].__name__}, got {value!r}")
         if value not in _ALLOWED.get(name, (value,)):
-            raise ValueError(f"lucidfn.config.{name} must be one of {_ALLOWED[name]}, got {value!r}")
+            raise ValueError(f"lucidfn.config.{name} must be one of {_ALLOWED[name]}, got "
+                             f"{value!r}")
     return replace(_settings.get(), **changes)
 
 

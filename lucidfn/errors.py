@@ -16,7 +16,7 @@ class TracerBoolConversionError(ConcretizationTypeError):
 
 
 class TracerIntegerConversionError(ConcretizationTypeError):
-    """A traced value was used as a Python integer, for instance as a shape or an index of a list."""
+    """A traced value was used as a Python integer: as a shape, or an index of a list."""
 
 
 class TracerArrayConversionError(ConcretizationTypeError):

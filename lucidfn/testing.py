@@ -26,7 +26,6 @@ from lucidfn.types import (
     bfloat16,
     complex64,
     complex128,
-    default_dtype_of,
     float16,
     float32,
     float64,
@@ -122,7 +121,7 @@ def _compare_leaf(a: Any, b: Any, rtol: float | None, atol: float | None, check_
     x, y = _numpy(a), _numpy(b)
     if x.shape != y.shape:
         raise AssertionError(f"{label}has shape {x.shape}, expected {y.shape}")
-    allowed = tolerance(*[v.dtype for v, w in ((x, a), (y, b)) if type(w) not in SCALARS] or
+    allowed = tolerance(*[v.dtype for v, w in ((x, a), (y, b)) if not isinstance(w, tuple(SCALARS))] or
                         [x.dtype]).value
     if is_key(x.dtype) or is_key(y.dtype):
         equal = x.dtype == y.dtype and np.array_equal(x, y)
@@ -154,8 +153,7 @@ def _require_close(x: np.ndarray, y: np.ndarray, rtol: float, atol: float, label
 
 
 def _numpy(x: Any) -> np.ndarray:
-    raw = unwrap(x)
-    return np.asarray(raw, default_dtype_of(type(raw))) if type(raw) in SCALARS else np.asarray(raw)
+    return np.asarray(x if isinstance(x, (np.generic, *SCALARS)) else unwrap(x))
 
 
 def _wide(x: np.ndarray) -> np.ndarray:

@@ -68,6 +68,7 @@ class Spec:
     normal_form: Callable[[Any], Any] | None = None  # outputs that are defined up to a choice
     grad_of: Callable[[Any], Any] | None = None  # what of the outputs is differentiated
 
+    differences: bool = True  # whether derivatives are those of the computed values
     only: tuple[str, ...] = ()  # dtypes, where a kind is not taken as a whole
 
     def takes(self, case: Case, dtype: np.dtype) -> bool:

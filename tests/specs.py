@@ -9,7 +9,10 @@ import specs_shape
 import specs_special
 from spec_base import Spec
 
-SPECS: dict[str, Spec] = {}
+SPECS: dict[str, Spec] = {    "pure_callback": "calls the user's function: tests/test_debug.py",
+    "io_callback": "calls the user's function: tests/test_debug.py",
+    "debug_callback": "calls the user's function: tests/test_debug.py",
+}
 for _module in (specs_elementwise, specs_shape, specs_indexing, specs_special, specs_linalg):
     for _spec in _module.SPECS:
         assert _spec.name not in SPECS, f"two specs of {_spec.name}"
@@ -19,4 +22,12 @@ for _module in (specs_elementwise, specs_shape, specs_indexing, specs_special, s
 CALL_LIKE = {
     "call": "applies a program: tests/test_transformations.py",
     "checkpoint": "applies a program: tests/test_transformations.py",
+    "recompute": "a call that checkpoint makes: tests/test_transformations.py",
+    "custom_jvp_call": "the user's rule: tests/test_custom.py",
+    "custom_vjp_call": "the user's rule: tests/test_custom.py",
+    "custom_vjp_linear": "the user's rule: tests/test_custom.py",
+    "custom_vmap_call": "the user's rule: tests/test_custom.py",
+    "pure_callback": "calls the user's function: tests/test_debug.py",
+    "io_callback": "calls the user's function: tests/test_debug.py",
+    "debug_callback": "calls the user's function: tests/test_debug.py",
 }

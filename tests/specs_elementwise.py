@@ -173,6 +173,9 @@ SPECS = [
                   np.array([0.0, math.nan, -1.0, 0.0, 3.0, math.inf, 0.5])),
                  (np.array([2, 1, -1, -1, 0], "int32"), np.array([-1, -3, -3, -2, 0], "int32"))]),
     unary("logistic", logistic, special=[(EDGE[:7],)]),
+    binary("logaddexp", np.logaddexp, accepts="f", points=[
+        Point((0.0, 0.0), (0.5, 0.5)), Point((math.inf, math.inf), (0.5, 0.5)),
+        Point((-math.inf, 1.0), (0.0, 1.0))]),
     unary("sin", np.sin, special=[(EDGE[:7],)]), unary("cos", np.cos, special=[(EDGE[:7],)]),
     unary("tan", np.tan, unit, special=[(EDGE[:7],)]),
     unary("asin", np.arcsin, unit), unary("acos", np.arccos, unit), unary("atan", np.arctan, unit),

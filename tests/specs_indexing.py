@@ -59,10 +59,12 @@ def gathers() -> list[Case]:
 
 def scatters() -> list[Case]:
     rows = [((5,), (3, 1), (3,), (0,), "raise", -5, 5), ((3,), (5, 1), (5,), (0,), "raise", 0, 3),
-            ((4, 3), (3, 1), (3, 3), (0,), "raise", 0, 2), ((4, 3), (6, 2), (6,), (0, 1), "raise", 0, 2),
+            ((4, 3), (3, 1), (3, 3), (0,), "raise", 0, 2),
+            ((4, 3), (6, 2), (6,), (0, 1), "raise", 0, 2),
             ((4, 3), (2, 2, 1), (2, 2, 4), (1,), "clip", -2, 6),
-            ((4, 3), (4, 1), (4, 3), (0,), "drop", -2, 6), ((4,), (0, 1), (0,), (0,), "raise", 0, 4),
-            ((3, 2), (2,), (), (0, 1), "raise", 0, 2), ((2, 2), (3, 0), (3, 2, 2), (), "raise", 0, 1)]
+            ((4, 3), (4, 1), (4, 3), (0,), "drop", -2, 6),
+            ((4,), (0, 1), (0,), (0,), "raise", 0, 4), ((3, 2), (2,), (), (0, 1), "raise", 0, 2),
+            ((2, 2), (3, 0), (3, 2, 2), (), "raise", 0, 1)]
     return [Case((x, i, u), {"axes": a, "mode": m}, domain=(normal, integers(lo, hi), normal))
             for x, i, u, a, m, lo, hi in rows]
 
@@ -205,11 +207,11 @@ def window_reduce(f: Any, identity: Callable[[np.dtype], Any]) -> Any:
 
 
 def lowest(dtype: np.dtype) -> Any:
-    return False if dtype == bool else np.iinfo(dtype).min if dtype.kind in "iu" else -INF
+    return False if dtype.kind == "b" else np.iinfo(dtype).min if dtype.kind in "iu" else -INF
 
 
 def highest(dtype: np.dtype) -> Any:
-    return True if dtype == bool else np.iinfo(dtype).max if dtype.kind in "iu" else INF
+    return True if dtype.kind == "b" else np.iinfo(dtype).max if dtype.kind in "iu" else INF
 
 
 def conv(x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, x_dilation: Any,
@@ -231,7 +233,7 @@ def conv(x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, x_dilation:
 def windows() -> list[Case]:
     rows = [((6,), (3,), (1,), ((0, 0),), (1,), (1,)), ((7,), (2,), (2,), ((1, 0),), (1,), (2,)),
             ((4, 5), (2, 3), (2, 1), ((0, 1), (1, 1)), (1, 1), (1, 1)),
-            ((5,), (2,), (1,), ((-1, 2),), (2,), (1,)), ((2,), (4,), (1,), ((0, 0),), (1,), (1,)),
+            ((5,), (2,), (1,), ((-1, 1),), (2,), (1,)), ((2,), (4,), (1,), ((0, 0),), (1,), (1,)),
             ((0, 3), (1, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)),
             ((3, 4), (1, 4), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))]
     names = ("window", "stride", "padding", "x_dilation", "w_dilation")
@@ -245,7 +247,8 @@ def convs() -> list[Case]:
             ((2, 4, 4, 4), (3, 3, 1, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 4),
             ((2, 5, 4, 2), (1, 1, 2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1), 1),
             ((1, 6, 2), (2, 2, 2), (2,), ((-1, -1),), (1,), (1,), 1),
-            ((2, 3), (3, 4), (), (), (), (), 1), ((0, 4, 2), (2, 2, 3), (1,), ((0, 0),), (1,), (1,), 1),
+            ((2, 3), (3, 4), (), (), (), (), 1),
+            ((0, 4, 2), (2, 2, 3), (1,), ((0, 0),), (1,), (1,), 1),
             ((1, 2, 3, 2, 2), (2, 2, 1, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (1, 0)), (1, 1, 1),
              (1, 1, 1), 2)]
     names = ("stride", "padding", "x_dilation", "w_dilation", "groups")
@@ -255,12 +258,14 @@ def convs() -> list[Case]:
 tie = np.array([1.0, 3.0, 3.0, 0.0])
 PAIRS = {"window": (2,), "stride": (1,), "padding": ((0, 0),), "x_dilation": (1,),
          "w_dilation": (1,)}
+EMPTY = {**PAIRS, "window": (1,), "padding": ((1, 0),)}  # one window holds padding only
 BORDER = (np.array([-3.0, -1.0, -2.0, NAN]), {**PAIRS, "padding": ((1, 1),)})
 WINDOW = [
     Spec("window_sum", window_reduce(lambda b: b.sum(dtype=b.dtype), lambda d: 0), windows(),
          "ifc", special=[BORDER]),
     Spec("window_max", window_reduce(np.max, lowest), windows(), "bif", distinct, special=[BORDER],
-         points=[Point((tie,), (np.array([0.0, 1.5, 1.5, 0.0]),), PAIRS)]),
+         points=[Point((tie,), (np.array([0.0, 1.5, 1.5, 0.0]),), PAIRS),
+                 Point((np.array([2.0]),), (np.array([1.0]),), EMPTY)]),
     Spec("window_min", window_reduce(np.min, highest), windows(), "bif", distinct, special=[BORDER],
          points=[Point((-tie,), (np.array([0.0, 1.5, 1.5, 0.0]),), PAIRS)]),
     Spec("conv", conv, convs(), "ifc", nonzero, tol=4.0),

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from spec_base import KIND, Case, Point, Spec, Sampler, normal
+from spec_base import KIND, Case, Point, Sampler, Spec, normal
 
-from lucidfn.array import unwrap, wrap
 from lucidfn import ops
+from lucidfn.array import unwrap, wrap
 from lucidfn.ops import matrices as m
 
 T = lambda x: np.swapaxes(x, -1, -2)
@@ -27,6 +27,11 @@ def near(base: Any, noise: float = 0.2) -> Sampler:
             x = x + 1j * noise * rng.uniform(-1.0, 1.0, shape)
         return np.asarray(x).astype(dtype)
     return sampler
+
+
+def small(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    real = {"complex64": "float32", "complex128": "float64"}.get(dtype.name, dtype)
+    return np.full(shape, 1e-3, real)
 
 
 def steps(rows: int, columns: int) -> np.ndarray:
@@ -144,8 +149,8 @@ def lu_form(outs: Any, args: Any, params: Any) -> list[np.ndarray]:
 
 def solves() -> list[Case]:
     found = []
-    for a, b, left in [((3, 3), (3, 2), True), ((2, 2), (3, 2), False), ((2, 2, 2), (2, 2, 1), True),
-                       ((0, 2, 2), (0, 2, 1), True)]:
+    for a, b, left in [((3, 3), (3, 2), True), ((2, 2), (3, 2), False),
+                       ((2, 2, 2), (2, 2, 1), True), ((0, 2, 2), (0, 2, 1), True)]:
         for lower, transpose, conjugate, unit in [
                 (True, False, False, False), (False, True, True, False), (True, True, False, True)]:
             found.append(Case((a, b), {"left": left, "lower": lower, "transpose": transpose,
@@ -191,9 +196,13 @@ SPECS = [
          near(steps), tol=50.0,
          normal_form=lambda outs, args, params: [np.sort_complex(outs[0])]),
     Spec("det", np.linalg.det, flags(SQUARE), "fc", near(reversed_steps), tol=20.0, points=[
-        Point((singular,), (cofactors(singular),)), Point((np.zeros((2, 2)),), (np.zeros((2, 2)),))]),
+        Point((singular,), (cofactors(singular),)),
+        Point((np.zeros((2, 2)),), (np.zeros((2, 2)),))]),
     Spec("cofactor", cofactors, flags([(3, 3), (2, 2, 2), (1, 1)]), "fc", near(reversed_steps),
          tol=50.0, order=1),
+    Spec("pinv", lambda x, cutoff: np.linalg.pinv(x, cutoff), [
+        Case((s, s[:-2])) for s in [(3, 3), (4, 2), (2, 4), (2, 3, 2)]], "fc",
+        (near(steps), small), diff=(0,), tol=50.0),
     Spec("slogdet", lambda x: list(np.linalg.slogdet(x)), flags(SQUARE), "fc",
          near(reversed_steps), tol=20.0),
 ]

@@ -22,7 +22,7 @@ LAYERS = {
     5: {"passes"},
     6: {"backends"},
     7: {"array", "api", "testing", "debug"},
-    8: {"numpy", "lax", "random", "scipy", "flatten_util"},
+    8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend"},
     9: {"nn", "optim", "models", "data", "io", "viz", "info"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

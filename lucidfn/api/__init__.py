@@ -13,6 +13,14 @@ from lucidfn.api.autodiff import (
     value_and_grad,
     vjp,
 )
+from lucidfn.api.cache import clear_caches
+from lucidfn.api.checkpoint import (
+    checkpoint,
+    closure_convert,
+    named_call,
+    remat,
+    stop_gradient,
+)
 from lucidfn.api.custom import (
     CustomVJPPrimal,
     SymbolicZero,
@@ -23,10 +31,11 @@ from lucidfn.api.custom import (
     sequential_vmap,
 )
 from lucidfn.api.inspect import eval_shape, make_ir, make_jaxpr
-from lucidfn.api.jit import clear_caches, jit
+from lucidfn.api.jit import jit
 from lucidfn.api.vmap import vmap
 
-__all__ = ["CustomVJPPrimal", "SymbolicZero", "custom_gradient", "custom_jvp", "custom_vjp",
-           "custom_vmap", "sequential_vmap", "clear_caches", "eval_shape", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev",
-           "jit", "jvp", "linear_transpose", "linearize", "make_ir", "make_jaxpr",
-           "value_and_grad", "vjp", "vmap"]
+__all__ = ["CustomVJPPrimal", "SymbolicZero", "checkpoint", "clear_caches", "closure_convert",
+           "custom_gradient", "custom_jvp", "custom_vjp", "custom_vmap", "eval_shape", "grad",
+           "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "linear_transpose",
+           "linearize", "make_ir", "make_jaxpr", "named_call", "remat", "sequential_vmap",
+           "stop_gradient", "value_and_grad", "vjp", "vmap"]

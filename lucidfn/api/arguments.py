@@ -1,4 +1,4 @@
-"""Arguments of transformed functions: leaves in and out, the user's names for them, which are meant."""
+"""Arguments of transformed functions: leaves in and out, names for them, which are meant."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Selected:
             positions.append(n % len(args))
         if len(set(positions)) < len(positions):
             raise ValueError(f"{self.what}: argnums={self.nums} names an argument twice")
-        keys = []
+        keys: list[str | None] = []
         for name in self.names:
             if name in kwargs:
                 keys.append(name)

@@ -136,8 +136,8 @@ def _check_inputs(fun: Any, select: Selected, picked: Any, raws: Sequence[Any],
     if not any(moving):
         got = ", ".join(describe_leaf(x) for x in raws[:4]) or "no arrays"
         raise TypeError(
-            f"grad of {name_of(fun)} with respect to `{', '.join(select.labels(args))}`: got {got}; "
-            "only floating (or complex) arrays can be differentiated. Convert first: "
+            f"grad of {name_of(fun)} with respect to `{', '.join(select.labels(args))}`: got "
+            f"{got}; only floating (or complex) arrays can be differentiated. Convert first: "
             "x.astype('float32'), or write 3.0 for 3.")
     if holomorphic:
         for x, m in zip(raws, moving, strict=True):
@@ -208,7 +208,7 @@ def _matching(tree: Any, treedef: Any, likes: Sequence[Any], what: str, of: str)
             raise TypeError(f"{what} must have the structure of the {of}: " + explain_mismatch(
                 structure, treedef, (what.split(": ")[-1], of)))
         leaves = bare
-    raws = []
+    raws: list[Any] = []
     for x, like in zip(leaves, likes, strict=True):
         t = type_of(like)
         if x is None or not is_inexact(t.dtype):
@@ -348,7 +348,7 @@ def _rows(x: Any, likes: Sequence[Any]) -> list[Any]:
 
 def jacfwd(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = False,
            holomorphic: bool = False, *, argnames: ArgNames = None) -> Callable[..., Any]:
-    """The Jacobian by forward mode, one column at a time in one batch: for tall Jacobians' opposite.
+    """The Jacobian by forward mode, all columns in one batch: best for few inputs.
 
     Returns the structure of the output, each leaf replaced by the structure of the selected
     arguments with leaves of shape `output.shape + input.shape`.
@@ -389,7 +389,7 @@ def jacfwd(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
 def jacrev(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = False,
            holomorphic: bool = False, allow_int: bool = False, *,
            argnames: ArgNames = None) -> Callable[..., Any]:
-    """The Jacobian by reverse mode, one row for each output element, in one batch.
+    """The Jacobian by reverse mode, all rows in one batch: best for few outputs.
 
     The result is shaped as for `jacfwd`.
 

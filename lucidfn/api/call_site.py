@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.api.arguments import describe_leaf, name_of, output_leaf, parameter_names, raw_leaf
+from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
 from lucidfn.api.lifting import fill, lift, tracers_in
 from lucidfn.array import Array, is_array_like, weak_of, wrap
 from lucidfn.core.trace import Tracer, current, eval_trace, type_of
 from lucidfn.tree import explain_mismatch, flatten, leaves_with_path, structure, unflatten
-from lucidfn.tree_util import SequenceKey, keystr
+from lucidfn.tree_util import keystr
 from lucidfn.types import SCALARS, ArrayType, dtype_name, is_inexact
+
+Label = Callable[[], tuple[str, str]]  # (what was found, what it is held against)
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,35 @@ class CustomVJPPrimal:
     perturbed: bool
 
 
-def positional(fun: Callable[..., Any], what: str, args: tuple[Any, ...],
-               kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """All arguments by position, with defaults: rules are called with positions only."""
-    try:
-        signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        if not kwargs:
+class Positional:
+    """Arguments by position, with defaults: rules are called with positions only."""
+
+    def __init__(self, fun: Callable[..., Any], what: str):
+        self.fun, self.what, self.signature = fun, what, signature_of(fun)
+        kinds = [] if self.signature is None else [
+            p.kind for p in self.signature.parameters.values()]
+        plain = all(k in (inspect.Parameter.POSITIONAL_ONLY,
+                          inspect.Parameter.POSITIONAL_OR_KEYWORD) for k in kinds)
+        self.count = len(kinds) if plain and self.signature is not None else -1
+        self.known = parameter_names(fun, len(kinds))
+
+    def names(self, count: int) -> Sequence[str]:
+        """What the user calls the arguments."""
+        return self.known if count == len(self.known) else parameter_names(self.fun, count)
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        if not kwargs and (len(args) == self.count or self.signature is None):
             return args
-        raise TypeError(f"{what}: the keyword arguments {sorted(kwargs)} cannot be given a "
-                        "position, since the function has no signature") from None
-    bound = signature.bind(*args, **kwargs)
-    given = set(bound.kwargs)
-    if given:
-        raise TypeError(f"{what}: {sorted(given)} can only be passed by keyword, and the rules "
-                        "take arguments by position; make them positional parameters")
-    bound.apply_defaults()
-    return bound.args
+        if self.signature is None:
+            raise TypeError(f"{self.what}: the keyword arguments {sorted(kwargs)} cannot be given "
+                            "a position, since the function has no signature")
+        bound = self.signature.bind(*args, **kwargs)
+        if bound.kwargs:
+            raise TypeError(f"{self.what}: {sorted(bound.kwargs)} can only be passed by keyword, "
+                            "and rules take arguments by position; make them positional "
+                            "parameters")
+        bound.apply_defaults()
+        return bound.args
 
 
 def positions(fun: Callable[..., Any], what: str, argnums: int | Sequence[int],
@@ -87,26 +101,22 @@ class CallSite:
     """
 
     def __init__(self, what: str, functions: tuple[Any, ...], args: tuple[Any, ...],
-                 nondiff: tuple[int, ...] = ()):
+                 nondiff: tuple[int, ...], names: Sequence[str]):
         self.what, self.nondiff, self.count = what, nondiff, len(args)
-        self.names = parameter_names(functions[0], len(args))
+        self.names = names
         fixed = tuple([a for i, a in enumerate(args) if i in nondiff])
         self.diff = [i for i in range(len(args)) if i not in nondiff]
         picked = tuple([args[i] for i in self.diff])
-        pairs = leaves_with_path(picked)
-        self.structures = [structure(a) for a in picked]
-        self.treedef = structure(picked)
-        self.paths = [path for path, _ in pairs]
-        self.is_operand = [_is_operand(x) for _, x in pairs]
-        self.weaks = [weak_of(x) for _, x in pairs if _is_operand(x)]
-        statics = [None if _is_operand(x) else x for _, x in pairs]
-        self.labels = {id(t): self.names[i] for i in reversed(nondiff)
-                       for t in tracers_in(args[i])}
+        leaves, self.treedef = flatten(picked)
+        self.is_operand = [_is_operand(x) for x in leaves]
+        self.weaks = [weak_of(x) for x, m in zip(leaves, self.is_operand, strict=True) if m]
+        statics = [None if m else x for x, m in zip(leaves, self.is_operand, strict=True)]
+        labels = {id(t): names[i] for i in reversed(nondiff) for t in tracers_in(args[i])}
         closed, self.template = lift((fixed, functions, statics))
-        self.fixed = tuple([self.labels[id(t)] for t in closed if id(t) in self.labels])
-        self.labels = {}
+        self.fixed = tuple([labels[id(t)] for t in closed if id(t) in labels])
         self.closed_count = len(closed)
-        self.values = closed, [raw_leaf(x) for _, x in pairs if _is_operand(x)]
+        self.values = closed, [raw_leaf(x) for x, m in zip(leaves, self.is_operand, strict=True)
+                               if m]
         self.fun_tree: Any = None
         self.fun_types: Sequence[ArrayType] = ()
 
@@ -159,24 +169,24 @@ class CallSite:
         """Raw leaves of what the function, or a rule in its place, returned."""
         leaves, self.out_tree = flatten(out)
         self.weaks_out = [weak_of(x) for x in leaves]
-        self.out_paths = [path for path, _ in leaves_with_path(out)]
         outs = [output_leaf(x, f"{self.what}{of and ': '}{of}") for x in leaves]
         if of and self.fun_tree is not None:
             if self.fun_tree != self.out_tree:
                 raise TypeError(f"{self.what}: {of} returned an output unlike the function's: "
                                 + explain_mismatch(self.out_tree, self.fun_tree,
                                                    (of, "the function")))
-            for path, x, t in zip(self.out_paths, outs, self.fun_types, strict=True):
-                self.check(f"{of} returned an output{keystr(path)}", type_of(x), t,
-                           "the function's is")
+            for i, (x, t) in enumerate(zip(outs, self.fun_types, strict=True)):
+                self.check(lambda i=i: (f"{of} returned an output{_path(self.out_tree, i)}",
+                                        "the function's is"), type_of(x), t)
         return outs
 
-    def check(self, label: str, got: ArrayType, want: ArrayType, wanted: str) -> None:
+    def check(self, label: Label, got: ArrayType, want: ArrayType) -> None:
         if got[:2] != want[:2]:
-            what = "shape" if got.shape != want.shape else "dtype"
-            fix = "" if what == "shape" else f"; convert it: .astype('{dtype_name(want.dtype)}')"
-            raise TypeError(f"{self.what}: {label} of {what} {_part(got, what)}, {wanted} "
-                            f"{want}{fix}")
+            (found, wanted), shape = label(), got.shape != want.shape
+            fix = "" if shape else f"; convert it: .astype('{dtype_name(want.dtype)}')"
+            raise TypeError(f"{self.what}: {found} of " + (
+                f"shape {got.shape}" if shape else f"dtype {dtype_name(got.dtype)}")
+                + f", {wanted} {want}{fix}")
 
     def result(self, outs: Sequence[Any]) -> Any:
         return unflatten(self.out_tree, [wrap(x, w) for x, w in
@@ -186,75 +196,87 @@ class CallSite:
 
     def output_tangents(self, tree: Any, types: Sequence[ArrayType], of: str) -> list[Any]:
         """Raw tangents of the outputs; None where zero."""
-        found = self.matched(tree, self.out_paths, types, lambda path: (
-            f"{of} returned a tangent{keystr(path)}", "its output is"))
-        if isinstance(found, str):
+        leaves = matched(tree, self.out_tree)
+        if isinstance(leaves, tuple):
             raise TypeError(f"{self.what}: {of} returned tangents unlike its outputs: "
                             + explain_mismatch(structure(tree), self.out_tree,
                                                ("tangents", "outputs")))
-        return found
+        return [self.typed(x, t, lambda i=i: (
+            f"{of} returned a tangent{_path(self.out_tree, i)}", "its output is"))
+            for i, (x, t) in enumerate(zip(leaves, types, strict=True))]
 
     def cotangents(self, tree: Any, types: Sequence[ArrayType], of: str) -> list[Any]:
         """Raw cotangents of the operands from the tuple that a rule returned; None where zero."""
         names = [self.names[i] for i in self.diff]
         if isinstance(tree, list):
             tree = tuple(tree)
-        if not isinstance(tree, tuple) or len(tree) != len(names):
-            got = (f"{len(tree)} of them" if isinstance(tree, tuple) else describe_leaf(tree)
-                   if not isinstance(tree, dict) else "a dict")
+        if type(tree) is not tuple or len(tree) != len(names):
+            got = f"{len(tree)} of them" if type(tree) is tuple else type(tree).__name__
             raise TypeError(f"{self.what}: {of} must return a tuple of {len(names)} cotangent"
                             f"{'s' * (len(names) != 1)}, one for each of ({', '.join(names)}), or "
                             f"None for zero; got {got}")
-        paths = [p for p, m in zip(self.paths, self.is_operand, strict=True) if m]
-        found = self.matched(tree, paths, types, lambda path: (
-            f"{of} returned, for argument `{names[path[0].idx]}{keystr(path[1:])}`, a cotangent",
-            "the argument is"), self.paths)
-        if isinstance(found, str):
-            i = int(found)
+        leaves = matched(tree, self.treedef)
+        if isinstance(leaves, tuple):
+            i = leaves[0].idx
+            given = unflatten(self.treedef, [0] * self.treedef.num_leaves)[i]
             raise TypeError(
                 f"{self.what}: {of} returned a cotangent for argument `{names[i]}` with another "
-                "structure: " + explain_mismatch(structure(tree[i]), self.structures[i],
+                "structure: " + explain_mismatch(structure(tree[i]), structure(given),
                                                  ("cotangent", "argument")))
-        return found
+        arrays = [i for i, m in enumerate(self.is_operand) if m]
+        return [self.typed(leaves[i], t, lambda i=i: (
+            f"{of} returned, for argument `{_argument(names, self.treedef, i)}`, a cotangent",
+            "the argument is")) for i, t in zip(arrays, types, strict=True)]
 
-    def matched(self, tree: Any, paths: Sequence[Any], types: Sequence[ArrayType],
-                label: Callable[[Any], tuple[str, str]], known: Sequence[Any] = ()) -> Any:
-        """The leaf of the tree at each path, raw, of the type wanted; a None covers what is below.
-
-        Returns the first step of a path that does not fit, as text, where the structures differ.
-        """
-        found = dict(leaves_with_path(tree, is_leaf=lambda x: x is None))
-        known = known or paths
-        covered = {path[:n] for path in known for n in range(len(path) + 1)}
-        for path, x in found.items():
-            if path not in covered or (x is not None and path not in known):
-                return _first(path)
-        raws = []
-        for path, t in zip(paths, types, strict=True):
-            above = next((path[:n] for n in range(len(path) + 1) if path[:n] in found), None)
-            if above is None:
-                return _first(path)
-            x = found[above]
-            raws.append(None if x is None or isinstance(x, SymbolicZero) or not is_inexact(t.dtype)
-                        else self.typed(x, t, *label(path)))
-        return raws
-
-    def typed(self, x: Any, want: ArrayType, label: str, wanted: str) -> Any:
+    def typed(self, x: Any, want: ArrayType, label: Label) -> Any:
+        """A tangent or cotangent, raw, of the type wanted; None where zero."""
+        if x is None or isinstance(x, SymbolicZero) or not is_inexact(want.dtype):
+            return None
         if not is_array_like(x):
-            raise TypeError(f"{self.what}: {label} that is no array: {type(x).__name__} {x!r:.40}")
+            raise TypeError(f"{self.what}: {label()[0]} that is no array: {type(x).__name__} "
+                            f"{x!r:.40}")
         raw = raw_leaf(x)
         if weak_of(x) and raw.dtype != want.dtype:
             raw = ops.convert(raw, dtype=want.dtype)
-        self.check(label, type_of(raw), want, wanted)
+        self.check(label, type_of(raw), want)
         return raw
 
 
-def _part(t: ArrayType, what: str) -> Any:
-    return t.shape if what == "shape" else dtype_name(t.dtype)
+def matched(tree: Any, treedef: Any) -> list[Any] | tuple[Any, ...]:
+    """The leaves of a tree that must have a structure; a None covers all that is below it.
+
+    Returns the path to what does not fit, a tuple, where the structures differ.
+    """
+    leaves, got = flatten(tree)
+    if got == treedef:
+        return leaves
+    found = dict(leaves_with_path(tree, is_leaf=lambda x: x is None))
+    known = _paths(treedef)
+    inner = {path[:n] for path in known for n in range(len(path))}
+    for path, x in found.items():
+        if path not in known and not (x is None and path in inner) and x is not None:
+            return path
+    matching = []
+    for path in known:
+        above = next((path[:n] for n in range(len(path) + 1) if path[:n] in found), None)
+        if above is None or (found[above] is not None and above != path):
+            return path
+        matching.append(found[above])
+    return matching
 
 
-def _first(path: Any) -> str:
-    return str(path[0].idx) if path and isinstance(path[0], SequenceKey) else "0"
+def _paths(treedef: Any) -> list[Any]:
+    tree = unflatten(treedef, [0] * treedef.num_leaves)
+    return [path for path, _ in leaves_with_path(tree)]
+
+
+def _path(treedef: Any, i: int) -> str:
+    return keystr(_paths(treedef)[i])
+
+
+def _argument(names: Sequence[str], treedef: Any, i: int) -> str:
+    path = _paths(treedef)[i]
+    return names[path[0].idx] + keystr(path[1:])
 
 
 def zero_of(t: ArrayType, symbolic: bool) -> Any:

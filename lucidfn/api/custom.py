@@ -17,10 +17,10 @@ from lucidfn.api.arguments import name_of
 from lucidfn.api.call_site import (
     CallSite,
     CustomVJPPrimal,
+    Positional,
     SymbolicZero,
     describe,
     is_plain,
-    positional,
     positions,
     zero_of,
 )
@@ -54,6 +54,7 @@ class _Custom:
         functools.update_wrapper(self, fun)
         self.fun = fun
         self.what = describe(fun, self.kind)
+        self.by_position = Positional(fun, self.what)
         self.nondiff = positions(fun, self.what, nondiff_argnums, nondiff_argnames)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -75,7 +76,7 @@ class _Custom:
 
     def site(self, args: tuple[Any, ...]) -> CallSite:
         functions = (self.fun, *[getattr(self, rule) for rule in self.rules])
-        return CallSite(self.what, functions, args, self.nondiff)
+        return CallSite(self.what, functions, args, self.nondiff, self.by_position.names(len(args)))
 
     def call(self, primitive: Any, site: CallSite, on_raw: Callable[..., Any], user: Any,
              *options: Any) -> Any:
@@ -140,7 +141,7 @@ class custom_jvp(_Custom):
         self.defjvp(rule)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = positional(self.fun, self.what, args, kwargs)
+        args = self.by_position(args, kwargs)
         if self.rule is None:
             raise AttributeError(f"{self.what} has no rule; give one with "
                                  f"{name_of(self.fun)}.defjvp(rule)")
@@ -205,7 +206,7 @@ class custom_vjp(_Custom):
         self.fwd, self.bwd, self.symbolic_zeros = fwd, bwd, symbolic_zeros
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = positional(self.fun, self.what, args, kwargs)
+        args = self.by_position(args, kwargs)
         if self.fwd is None:
             raise AttributeError(f"{self.what} has no rules; give them with "
                                  f"{name_of(self.fun)}.defvjp(fwd, bwd)")
@@ -304,7 +305,7 @@ class custom_vmap(_Custom):
         return vmap_rule
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = positional(self.fun, self.what, args, kwargs)
+        args = self.by_position(args, kwargs)
         if self.rule is None:
             raise AttributeError(f"{self.what} has no rule; give one with "
                                  f"{name_of(self.fun)}.def_vmap(rule)")

@@ -53,6 +53,12 @@ class Recorded:
         self.program: Program = record(flat, types, what=what, names=names)
         self.types = types
 
+    def rebuild(self, outs: Sequence[Any]) -> Any:
+        """The output tree from raw outputs of the program."""
+        values = iter(zip(outs, self.out_weaks, strict=True))
+        return unflatten(self.out_tree, [wrap(*next(values)) if traced else x for x, traced in
+                                         zip(self.out_static, self.out_traced, strict=True)])
+
     def out_structs(self) -> Any:
         """The output tree with a ShapeDtypeStruct for each array."""
         types = iter(zip(self.program.output_types, self.out_weaks, strict=True))

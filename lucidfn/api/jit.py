@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
+from lucidfn.api.cache import (
+    CacheInfo,
+    Entry,
+    Key,
+    differences,
+    hide,
+    same_array,
+    shared_cache,
+)
 from lucidfn.api.closure import Closure
+from lucidfn.api.dispatch import make_guard
 from lucidfn.api.inspect import is_traced_leaf
+from lucidfn.api.lowering import Lowered
 from lucidfn.array import Array, Donated, is_array_like, typeof, weak_of, wrap
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
+from lucidfn.control.custom import take_tracers
 from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
@@ -36,85 +46,6 @@ from lucidfn.types import (
 )
 
 
-class CacheInfo(NamedTuple):
-    """Calls that found a program, calls that made one, the bound, and how many are kept."""
-
-    hits: int
-    misses: int
-    maxsize: int
-    currsize: int
-
-
-@dataclass
-class Entry:
-    """One recorded and compiled form of a function."""
-
-    key: Any
-    program: Program
-    hidden: tuple[int, ...]      # which hidden arrays follow the arguments
-    baked: tuple[tuple[int, Any], ...]  # hidden arrays whose values the trace has used
-    out_tree: Any
-    out_static: list[Any]        # outputs that are not arrays, None in the places of arrays
-    out_traced: list[bool]
-    out_weaks: list[bool]
-    all_traced: bool
-    donated: tuple[int, ...] = ()
-    compiled: Any = None         # keeps donated buffers
-    reusing: Any = None          # overwrites them
-    backend: Any = None
-
-
-class Cache:
-    """Programs of one piece of code, least recently used first."""
-
-    def __init__(self) -> None:
-        self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self.hits = self.misses = 0
-        self.last: Entry | None = None
-        self.reasons: list[str] = []
-
-    def find(self, key: Any) -> Entry | None:
-        last = self.last
-        if last is not None and last.key == key:
-            return last
-        entry = self.entries.get(key)
-        if entry is not None:
-            self.entries.move_to_end(key)
-            self.last = entry
-        return entry
-
-    def keep(self, entry: Entry) -> None:
-        self.entries[entry.key] = self.last = entry
-        while len(self.entries) > settings().jit_cache_size:
-            self.entries.popitem(last=False)
-
-    def clear(self) -> None:
-        self.entries.clear()
-        self.last = None
-        self.hits = self.misses = 0
-        self.reasons.clear()
-
-
-# Fresh closures of one code object share their programs. The code objects are kept alive.
-_caches: dict[Any, tuple[Any, Cache]] = {}
-
-
-def clear_caches() -> None:
-    """Forget every compiled program."""
-    for _, cache in _caches.values():
-        cache.clear()
-
-
-class _Key(NamedTuple):
-    """What a program is kept under. `kinds` has a type or a static value for each leaf."""
-
-    treedef: Any
-    kinds: tuple[Any, ...]
-    static: Hashable
-    closure: Hashable
-    settings: Settings
-
-
 class JitFunction:
     """A function that runs compiled. Made by `jit`."""
 
@@ -128,28 +59,49 @@ class JitFunction:
         self.name = name_of(fun)
         code = getattr(fun, "__code__", fun)
         options = (static_argnums, static_argnames, donate_argnums, donate_argnames)
-        self.cache = _caches.setdefault((id(code), *options), (code, Cache()))[1]
+        self.cache = shared_cache(code, options)
         self.has_static = bool(static_argnums or static_argnames)
         self.donates = bool(donate_argnums or donate_argnames)
+        self.quick: Any = None  # the last entry, the guard of its arguments, the closure it saw
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         config = settings()
         if config.disable_jit:
             return self.fun(*args, **kwargs)
-        entry, raws, leaves, key = self.lookup(args, kwargs, config)
+        quick = None if kwargs or self.quick is None else self.find_quickly(args, config)
+        if quick is not None:
+            entry, raws, leaves = quick
+        else:
+            entry, raws, leaves, _ = self.lookup(args, kwargs, config)
+            if not (kwargs or self.has_static or entry.baked or entry is not self.cache.last):
+                self.quick = entry, make_guard(args), self.closure.known
         if entry.donated and current.get() is eval_trace:
             return self.run_donating(entry, raws, leaves)
         return self.run(entry, raws)
 
+    def find_quickly(self, args: tuple[Any, ...], config: Settings) -> Any:
+        """(entry, raw inputs, leaves) if this call is like the last one, else None."""
+        entry, guard, known = self.quick
+        if guard is None or entry.key.settings is not config or entry is not self.cache.last:
+            return None
+        found = guard(args)
+        if found is None or known is None or self.closure.read() is not known:
+            return None
+        self.cache.hits += 1
+        raws, leaves = found
+        if entry.hidden:
+            raws += [raw_leaf(known[1][i]) for i in entry.hidden]
+        return entry, raws, leaves
+
     def run(self, entry: Entry, raws: list[Any]) -> Any:
-        traced = current.get() is not eval_trace
+        traced = current.get() is not eval_trace or bool(entry.outer)
         if not traced:
             for x in raws:
                 if isinstance(x, Tracer):
                     traced = True
                     break
         if traced:
-            outs = call(*raws, program=entry.program, name=self.name)
+            outs = call(*entry.outer, *raws, program=entry.program, name=self.name)
         else:
             if entry.compiled is None:
                 entry.backend = backend_of(raws)
@@ -169,7 +121,7 @@ class JitFunction:
     # ------------------------------------------------------------------ lookup
 
     def lookup(self, args: tuple[Any, ...], kwargs: dict[str, Any],
-               config: Settings) -> tuple[Entry, list[Any], list[Any], _Key]:
+               config: Settings) -> tuple[Entry, list[Any], list[Any], Key]:
         """The entry for a call, its raw inputs, and the leaves of the arguments."""
         static: Hashable = ()
         dynamic, named = args, kwargs
@@ -187,7 +139,7 @@ class JitFunction:
             else:
                 self.key_of(x, kinds, raws)
         closure, hidden = self.closure.read()
-        key = _Key(treedef, tuple(kinds), static, closure, config)
+        key = Key(treedef, tuple(kinds), static, closure, config)
         try:
             entry = self.cache.find(key)
         except TypeError as error:
@@ -228,7 +180,8 @@ class JitFunction:
         signature_names = names + [None] * (len(args) - len(names))
         dynamic = tuple(a for i, a in enumerate(args) if i not in nums)
         named = {k: v for k, v in kwargs.items() if k not in self.static_argnames}
-        values = [(i, signature_names[i], args[i]) for i in sorted(nums)]
+        values: list[tuple[Any, Any, Any]] = [(i, signature_names[i], args[i])
+                                              for i in sorted(nums)]
         values += [(k, k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
         static = tuple([(at, type(v), literal_key(v) if type(v) in SCALARS else v)
                         for at, _, v in values])
@@ -276,7 +229,7 @@ class JitFunction:
 
     # ------------------------------------------------------------------ tracing
 
-    def trace(self, key: _Key, args: tuple[Any, ...], kwargs: dict[str, Any],
+    def trace(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any],
               leaves: list[Any], hidden: list[Any]) -> Entry:
         """Record the function for this key, and keep the result if it holds no outer tracer."""
         self.cache.reasons.append(self.reason(key, args, kwargs))
@@ -299,11 +252,12 @@ class JitFunction:
             report_key_reuse(program, stacklevel=4)
         program, used = hide(program, hidden)
         baked = tuple((i, x) for i, x in enumerate(hidden)
-                      if any(_is_the_same(b, x) for b in trace.baked))
+                      if any(same_array(b, x) for b in trace.baked))
         donated = self.donated_leaves(args, kwargs, traced)
+        outer, program = take_tracers(program)
         entry = Entry(key, program, used, baked, state.tree, state.static, state.traced,
-                      state.weaks, all(state.traced), donated)
-        if not any(isinstance(c, Tracer) for c in program.consts.values()):
+                      state.weaks, all(state.traced), donated, outer=outer)
+        if not outer:
             self.cache.keep(entry)
         return entry
 
@@ -319,14 +273,14 @@ class JitFunction:
         merged = [args[i] if i in nums else next(values) for i in range(len(args))]
         return merged, {**k, **{n: v for n, v in kwargs.items() if n in self.static_argnames}}
 
-    def reason(self, key: _Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def reason(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Why no kept program fits: the difference from the most similar one."""
         if not self.cache.entries:
             return f"{self.name}: first call"
         names = self.leaf_names(args, kwargs)
         best: list[str] | None = None
         for other in self.cache.entries:
-            found = _differences(key, other, names)  # type: ignore[arg-type]
+            found = differences(key, other, names)  # type: ignore[arg-type]
             if best is None or len(found) < len(best):
                 best = found
         return f"{self.name}: " + ("; ".join(best or []) or "a captured array changed whose value "
@@ -420,6 +374,7 @@ class JitFunction:
     def clear_cache(self) -> None:
         """Forget the programs of this function."""
         self.cache.clear()
+        self.quick = None
 
     def explain(self) -> str:
         """Why each recorded program was recorded, oldest first."""
@@ -442,135 +397,6 @@ class _Outputs:
         self.weaks = [weak_of(x) for x, t in zip(leaves, self.traced, strict=True) if t]
         return [output_leaf(x, f"jit: {name}")
                 for x, t in zip(leaves, self.traced, strict=True) if t]
-
-
-def hide(program: Program, hidden: Sequence[Any]) -> tuple[Program, tuple[int, ...]]:
-    """Turn those constants that came from the closure into inputs after the arguments."""
-    if not hidden or not program.consts:
-        return program, ()
-    inputs, used, consts = list(program.inputs), [], {}
-    for var, value in program.consts.items():
-        at = next((i for i, x in enumerate(hidden) if _is_the_same(value, x)), None)
-        if at is None:
-            consts[var] = value
-        else:
-            inputs.append(var)
-            used.append(at)
-    names = (*program.names, *[""] * len(used)) if program.names else ()
-    return Program(inputs, program.equations, program.outputs, consts, names), tuple(used)
-
-
-def _is_the_same(raw: Any, x: Any) -> bool:
-    """Whether a raw constant is the value of a closed-over array."""
-    if type(x) is np.ndarray:
-        return raw is x or (type(raw) is np.ndarray and raw.base is x and raw.shape == x.shape
-                            and raw.strides == x.strides)
-    return raw is (x.value if type(x) is Array else x)
-
-
-def _differences(new: _Key, old: _Key, names: Sequence[str]) -> list[str]:
-    found = []
-    if new.treedef != old.treedef:
-        found.append("the arguments have another structure")
-    elif len(new.kinds) == len(old.kinds):
-        for i, (a, b) in enumerate(zip(new.kinds, old.kinds, strict=True)):
-            if a != b:
-                name = names[i] if i < len(names) else f"leaf {i}"
-                found.append(f"argument `{name}` is {_kind_text(a)}, was {_kind_text(b)}")
-    if new.static != old.static:
-        found.append("a static argument changed")
-    if new.closure != old.closure:
-        found.append("what the function closes over changed")
-    if new.settings != old.settings:
-        found.append("the configuration changed")
-    return found
-
-
-def _kind_text(kind: tuple[Any, ...]) -> str:
-    if len(kind) == 3:
-        return str(ArrayType(*kind))
-    value = kind[1]
-    return f"the static {kind[0].__name__} " + repr(
-        value[1] if isinstance(value, tuple) and kind[0] in SCALARS else value)[:40]
-
-
-# ------------------------------------------------------------------ ahead of time
-
-class Lowered:
-    """A recorded function; `compile()` makes it runnable, `program` is what was recorded."""
-
-    def __init__(self, function: JitFunction, entry: Entry):
-        self._function, self._entry = function, entry
-
-    @property
-    def program(self) -> Program:
-        return self._entry.program
-
-    def as_text(self) -> str:
-        """The recorded program as text."""
-        return str(self._entry.program)
-
-    def cost_analysis(self) -> dict[str, int]:
-        """Floating point operations and bytes moved."""
-        cost = self._entry.program.cost()
-        return {"flops": cost.flops, "bytes accessed": cost.bytes}
-
-    @property
-    def out_info(self) -> Any:
-        entry = self._entry
-        types = iter(zip(entry.program.output_types, entry.out_weaks, strict=True))
-
-        def struct() -> ShapeDtypeStruct:
-            t, weak = next(types)
-            return ShapeDtypeStruct(t.shape, t.dtype, weak=weak)
-
-        return unflatten(entry.out_tree, [struct() if t else x for x, t in
-                                          zip(entry.out_static, entry.out_traced, strict=True)])
-
-    def compile(self) -> CompiledFunction:
-        """Compile for the default backend."""
-        entry = self._entry
-        if entry.compiled is None:
-            entry.backend = backend_of(())
-            entry.compiled = entry.backend.compile(entry.program)
-        return CompiledFunction(self._function, entry)
-
-
-class CompiledFunction:
-    """A function compiled for one kind of arguments; other kinds are an error, not a retrace."""
-
-    def __init__(self, function: JitFunction, entry: Entry):
-        self._function, self._entry = function, entry
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        f = self._function
-        dynamic, named, static = (f.split_static(args, kwargs) if f.has_static
-                                  else (args, kwargs, ()))
-        leaves, treedef = flatten((dynamic, named))
-        kinds: list[Any] = []
-        raws: list[Any] = []
-        for x in leaves:
-            f.key_of(x, kinds, raws)
-        key = _Key(treedef, tuple(kinds), static, self._entry.key.closure, self._entry.key.settings)
-        wrong = _differences(key, self._entry.key, f.leaf_names(args, kwargs))
-        if wrong:
-            raise TypeError(f"{f.name} was compiled for other arguments: {'; '.join(wrong)}")
-        hidden = f.closure.read()[1]
-        return f.run(self._entry, raws + [raw_leaf(hidden[i]) for i in self._entry.hidden])
-
-    def as_text(self) -> str:
-        """The Python text that runs."""
-        return self._entry.compiled.source
-
-    @property
-    def program(self) -> Program:
-        """The optimised program."""
-        return self._entry.compiled.program
-
-    def cost_analysis(self) -> dict[str, int]:
-        """Floating point operations and bytes moved by the optimised program."""
-        cost = self.program.cost()
-        return {"flops": cost.flops, "bytes accessed": cost.bytes}
 
 
 def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),

@@ -58,9 +58,10 @@ def trace_of(args: Sequence[Any]) -> Trace:
                key=lambda trace: trace.level)
 
 
-def record_with(f: Function, args: Sequence[Any], what: str) -> tuple[list[Any], Program]:
-    """(tracers that f reads besides its arguments, f as a program that takes those first)."""
-    program = record(f, [type_of(a) for a in args], what=what)
+def take_tracers(program: Program) -> tuple[list[Any], Program]:
+    """(tracers among the constants, the program that takes them as its first inputs)."""
+    if not any(isinstance(x, Tracer) for x in program.consts.values()):
+        return [], program
     found = {v: x for v, x in program.consts.items() if isinstance(x, Tracer)}
     rest = {v: x for v, x in program.consts.items() if v not in found}
     return list(found.values()), program.replace(inputs=[*found, *program.inputs], consts=rest)
@@ -80,7 +81,7 @@ class Custom(Primitive):
 
     def __call__(self, *args: Any, program: Function, rule: Rule, name: str) -> list[Any]:
         if not isinstance(program, Program) and isinstance(trace_of(args), RecordTrace):
-            found, program = record_with(program, args, name)
+            found, program = take_tracers(record(program, [type_of(a) for a in args], what=name))
             args = (*found, *args)
             rule = replace(rule, hidden=rule.hidden + len(found))
         return super().__call__(*args, program=program, rule=rule, name=name)

@@ -64,6 +64,12 @@ class Equation:
     outputs: list[Var]
     source: Source | None = None
 
+    @property
+    def effect(self) -> bool:
+        """Whether it must run even if nobody reads its outputs."""
+        return self.primitive.effect or (self.primitive.nested and any(
+            e.effect for _, program in self.programs() for e in program.equations))
+
     def programs(self) -> Iterator[tuple[str, Program]]:
         """The programs among the parameters."""
         for name, value in self.params.items():

@@ -1,4 +1,4 @@
-"""Messages for traced values that are used as Python values: what was needed, where, and the fix."""
+"""Messages for traced values used as Python values: what was needed, where, and the fix."""
 
 from __future__ import annotations
 

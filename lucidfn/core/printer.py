@@ -1,4 +1,4 @@
-"""Programs as text and as HTML: one equation a line, names in order of definition, types aligned."""
+"""Programs as text and as HTML: an equation a line, names in order of definition, aligned."""
 
 from __future__ import annotations
 

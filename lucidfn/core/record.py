@@ -9,7 +9,7 @@ from typing import Any
 from lucidfn.core.ir import Atom, Equation, Literal, Program, Var
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.source import here
-from lucidfn.core.trace import Trace, Tracer, current, leaked, levels
+from lucidfn.core.trace import Trace, Tracer, current, eval_trace, leaked, levels
 from lucidfn.types import SCALARS, ArrayType
 
 
@@ -75,12 +75,15 @@ class RecordTrace(Trace):
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
             raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
-        inputs = [arg.variable if type(arg) is RecordTracer and arg.owner is self else self.atom(arg)
-                  for arg in args]
+        inputs = [arg.variable if type(arg) is RecordTracer and arg.owner is self
+                  else self.atom(arg) for arg in args]
         try:
             inferred = primitive.infer(*[i.type for i in inputs], **params)
         except Exception as error:
             raise primitive.located(error, args) from None
+        if inputs and type(inputs[-1]) is Literal and not (primitive.many or primitive.effect) \
+                and all(type(a) is Literal for a in inputs):
+            return eval_trace.process(primitive, args, params)  # stays a scalar, and weak
         source = (self.source or here()) if self.lines else self.source
         if primitive.many:
             outputs = [Var(t) for t in inferred]

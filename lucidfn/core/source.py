@@ -42,7 +42,7 @@ def is_internal(code: CodeType) -> bool:
     known = _internal.get(code)
     if known is None:
         path = code.co_filename
-        known = path.startswith(_PACKAGE) or path.startswith("<frozen") or path.startswith("<lucidfn")
+        known = path.startswith((_PACKAGE, "<frozen", "<lucidfn"))
         _internal[code] = known
     return known
 

@@ -58,7 +58,7 @@ class Tracer:
         return self.type.size
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
-        """The value, as a raw array, where there is one; else raise the error that shows the fix."""
+        """The raw value, where there is one; else raise the error that shows the fix."""
         raise NotImplementedError
 
 

@@ -159,14 +159,14 @@ def gather(operand: Any, start_indices: Any, dimension_numbers: GatherDimensionN
            fill_value: Any = None) -> Any:
     """Windows of shape slice_sizes at start_indices, whose last axis holds one start each.
 
-    By default a window that reaches out of bounds is filled, with NaN, the least signed or the
-    greatest unsigned integer, or `fill_value`; mode="clip" moves it inside. The layout is that of
-    the XLA operation Gather; `lnp.take` and indexing are simpler to use.
+    By default a window that reaches out of bounds is moved inside. With mode="fill" it is filled
+    with fill_value, or with NaN, the least signed or the greatest unsigned integer. The layout is
+    that of the XLA operation Gather; `lnp.take` and indexing are simpler to use.
     """
     raw, indices, window = array(operand), array(start_indices), sizes(slice_sizes, "slice_sizes")
     d = GatherDimensionNumbers(*[tuple(a) for a in dimension_numbers])
     _check_gather(raw, indices, d, window)
-    how = GatherScatterMode.from_any(mode)
+    how = GatherScatterMode.CLIP if mode is None else GatherScatterMode.from_any(mode)
     dropped = d.collapsed_slice_dims + d.operand_batching_dims
     plan = _plan(shape_of(raw), indices, window, d.start_index_map, dropped,
                  d.operand_batching_dims, d.start_indices_batching_dims,

@@ -46,7 +46,7 @@ def _named(function: Callable[..., Any], name: str, doc: str) -> Callable[..., A
 
 def unary(primitive: Primitive, name: str, doc: str, *,
           to_float: bool = False, as_is: str = "", keep_weak: bool = True) -> Callable[..., Any]:
-    """`lnp.name(x)`: integers become floats if `to_float`; dtype kinds in `as_is` come back as they are."""
+    """`lnp.name(x)`: integers become floats if `to_float`; kinds in `as_is` are left as they are."""
     same = frozenset({"b": 0, "i": 1, "f": 2, "c": 3}[k] for k in as_is)
 
     def function(x: Any, /) -> Any:
@@ -118,6 +118,13 @@ def _floats(raws: list[Any]) -> list[Any]:
 
 def lift(*xs: Any, to_float: bool = False) -> tuple[list[Any], bool]:
     """Raw *arrays* of what a user passed at their common dtype, and whether it is weak."""
+    ready = [x.value if type(x) is Array else x for x in xs
+             if type(x) is Array or isinstance(x, Tracer)]
+    if len(ready) == len(xs):  # nothing to convert
+        dtype, weak = ready[0].dtype, xs[0].weak
+        if all([r.dtype == dtype and x.weak is weak for r, x in zip(ready, xs, strict=True)]) and (
+                not to_float or is_inexact(dtype)):
+            return ready, weak
     raws, weak = promote(*xs)
     if to_float:
         raws = _floats(raws)

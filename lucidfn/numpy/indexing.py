@@ -71,8 +71,8 @@ def getitem(x: Any, index: Any) -> Any:
 
 def _row(raw: Any, i: int) -> Any:
     shape = raw.shape
-    rest = shape[1:]
-    row = ops.slice_(raw, start=(i, *[0] * len(rest)), stop=(i + 1, *rest), stride=(1,) * len(shape))
+    rest, stride = shape[1:], (1,) * len(shape)
+    row = ops.slice_(raw, start=(i, *[0] * len(rest)), stop=(i + 1, *rest), stride=stride)
     return ops.reshape(row, shape=rest)
 
 

@@ -76,8 +76,9 @@ def _quantile(name: str, a: Any, q: Any, axis: Axis, out: None, method: str, kee
     dtype = float_type_for(raw.dtype)
     if shape_of(fraction) != () and fraction.dtype.kind == "f":
         dtype = promote_types(dtype, fraction.dtype)
-    raw = to_dtype(raw, dtype)
-    fraction = to_dtype(as_raw(fraction, dtype), dtype)
+    wide = promote_types(dtype, np.float32)
+    raw = to_dtype(raw, wide)
+    fraction = to_dtype(as_raw(fraction, wide), wide)
     if scale != 1.0:
         fraction = ops.div(fraction, scale)
     axes = normal_axes(axis, raw.ndim)
@@ -87,7 +88,7 @@ def _quantile(name: str, a: Any, q: Any, axis: Axis, out: None, method: str, kee
                       skip)
     shape = [1 if i in axes else d for i, d in enumerate(raw.shape)] if keepdims else \
         [raw.shape[i] for i in kept]
-    return wrap(ops.reshape(result, shape=(*fraction.shape, *shape)))
+    return wrap(to_dtype(ops.reshape(result, shape=(*fraction.shape, *shape)), dtype))
 
 
 def _check_range(name: str, q: Any, scale: float) -> None:

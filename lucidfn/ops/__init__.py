@@ -4,6 +4,7 @@ Rules are written with primitives only (never with the public operators), on raw
 scalars and tracers.
 """
 
+from lucidfn.ops.activation import *  # noqa: F403
 from lucidfn.ops.contract import *  # noqa: F403
 from lucidfn.ops.conv import *  # noqa: F403
 from lucidfn.ops.cumulative import *  # noqa: F403

@@ -7,7 +7,18 @@ from typing import Any
 
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of
-from lucidfn.ops.elementwise import add, convert, div, eq, exp, is_finite, mul, select, sub, zero_like
+from lucidfn.ops.elementwise import (
+    add,
+    convert,
+    div,
+    eq,
+    exp,
+    is_finite,
+    mul,
+    select,
+    sub,
+    zero_like,
+)
 from lucidfn.ops.families import Linear
 from lucidfn.ops.shape import pad, slice_axis
 from lucidfn.types import ArrayType

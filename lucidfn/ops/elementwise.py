@@ -149,7 +149,7 @@ conj = Conj("conj", [lambda t, z, x: conj(t)], accepts="c")
 copy = Copy("copy", [lambda t, z, x: t], accepts="bifck")
 stop_gradient = Elementwise("stop_gradient", [None], accepts="bifck")
 
-# ------------------------------------------------------------------ powers, exponentials, logarithms
+# ------------------------------------------------------------------ powers, logarithms
 
 
 def _d_sqrt(t: Any, z: Any, x: Any) -> Any:
@@ -223,8 +223,8 @@ acos = Elementwise("acos", [lambda t, y, x: neg(mul(t, rsqrt(_one_minus_square(x
                    accepts="fc", cost=12)
 atan = Elementwise("atan", [lambda t, y, x: div(t, add(mul(x, x), 1.0))], accepts="fc", cost=12)
 atan2 = Elementwise("atan2", [
-    lambda t, z, x, y: mul(t, div(y, add(square(x), _square(y)))),
-    lambda t, z, x, y: neg(mul(t, div(x, add(_square(x), square(y)))))], accepts="f", cost=14)
+    lambda t, z, x, y: mul(t, div(y, add(square(x), square(y)))),
+    lambda t, z, x, y: neg(mul(t, div(x, add(square(x), square(y)))))], accepts="f", cost=14)
 sinh = Elementwise("sinh", [lambda t, y, x: mul(t, cosh(x))], accepts="fc", cost=12)
 cosh = Elementwise("cosh", [lambda t, y, x: mul(t, sinh(x))], accepts="fc", cost=12)
 tanh = Elementwise("tanh", [lambda t, y, x: mul(t, sub(1.0, mul(y, y)))], accepts="fc", cost=10)
@@ -233,11 +233,6 @@ asinh = Elementwise("asinh", [lambda t, y, x: mul(t, rsqrt(add(mul(x, x), 1.0)))
 acosh = Elementwise("acosh", [
     lambda t, y, x: mul(t, mul(rsqrt(sub(x, 1.0)), rsqrt(add(x, 1.0))))], accepts="fc", cost=14)
 atanh = Elementwise("atanh", [lambda t, y, x: div(t, _one_minus_square(x))], accepts="fc", cost=14)
-
-
-def _square(x: Any) -> Any:
-    """x * x; of a scalar again a scalar, so that the product takes the dtype of its neighbour."""
-    return x * x if type(x) in SCALARS else square(x)
 
 
 def _one_minus_square(x: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
-from lucidfn.ops.elementwise import conj, mul, real
+from lucidfn.ops.elementwise import conj, convert, mul, real
 from lucidfn.ops.families import Linear
 from lucidfn.ops.shape import pad
 from lucidfn.types import ArrayType, complex_dtype, kind_of, real_dtype
@@ -50,7 +50,9 @@ class FFT(Linear):
             last = len(shape_of(ct)) - 1
             missing = lengths[-1] - shape_of(ct)[-1]
             whole = pad(ct, 0j, widths=((0, 0, 0),) * last + ((0, missing, 0),))
-            return [real(self(whole, kind="fft", lengths=lengths))]
+            out = real(self(whole, kind="fft", lengths=lengths))
+            dtype = x.type.dtype  # 16 bits have no complex numbers of their own
+            return [out if dtype_of(out) == dtype else convert(out, dtype=dtype)]
         # Elements that stand for themselves and their conjugate count twice.
         out = self(ct, kind="rfft", lengths=lengths)
         last = lengths[-1]

@@ -1,4 +1,4 @@
-"""Reductions and arg-reductions. Where several elements attain an extremum they share its derivative."""
+"""Reductions and arg-reductions. Elements that tie for an extremum share its derivative."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
-from lucidfn.ops.elementwise import convert, div, eq, mul, select, zero_like
 from lucidfn.ops.cumulative import cumprod
+from lucidfn.ops.elementwise import convert, div, eq, mul, select, zero_like
 from lucidfn.ops.shape import (
     expand,
     inverse,

@@ -83,11 +83,23 @@ def _d_zeta(t: Any, z: Any, s: Any, q: Any) -> Any:
     return neg(mul(t, mul(s, zeta(add(s, 1.0), q))))
 
 
+def _d_xlogy(t: Any, z: Any, x: Any, y: Any) -> Any:
+    # x / y, and 0 where x is: there the function is 0 for all y.
+    none = eq(x, 0.0)
+    return mul(t, select(none, 0.0, div(x, select(none, 1.0, y))))
+
+
+def _d_xlog1py(t: Any, z: Any, x: Any, y: Any) -> Any:
+    none = eq(x, 0.0)
+    return mul(t, select(none, 0.0, div(x, add(select(none, 0.0, y), 1.0))))
+
+
 def _next(n: Any) -> Any:
     return n + 1.0 if type(n) in SCALARS else add(n, 1.0)
 
 
 _TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
+_SQRT_2PI = math.sqrt(2.0 * math.pi)
 _HALF_SQRT_PI = math.sqrt(math.pi) / 2.0
 
 
@@ -124,7 +136,13 @@ betainc = Elementwise("betainc", [
 bessel_i0e = Elementwise("bessel_i0e", [
     lambda t, y, x: mul(t, sub(bessel_i1e(x), mul(sign(x), y)))], accepts="f", cost=30)
 bessel_i1e = Elementwise("bessel_i1e", [_d_bessel_i1e], accepts="f", cost=30)
+xlogy = Elementwise("xlogy", [lambda t, z, x, y: mul(t, log(y)), _d_xlogy], accepts="f", cost=12)
+xlog1py = Elementwise("xlog1py", [lambda t, z, x, y: mul(t, log1p(y)), _d_xlog1py],
+                      accepts="f", cost=12)
+ndtri = Elementwise("ndtri", [lambda t, y, p: mul(t, mul(exp(mul(square(y), 0.5)), _SQRT_2PI))],
+                    accepts="f", cost=30)
 expi = Elementwise("expi", [_d_expi], accepts="f", cost=40)
 
 __all__ = ["bessel_i0e", "bessel_i1e", "betainc", "digamma", "erf", "erf_inv", "erfc", "expi",
-           "igamma", "igamma_grad_a", "igammac", "lgamma", "polygamma", "random_gamma_grad", "zeta"]
+           "igamma", "igamma_grad_a", "igammac", "lgamma", "ndtri", "polygamma",
+           "random_gamma_grad", "xlog1py", "xlogy", "zeta"]

@@ -14,7 +14,7 @@ def cse(program: Program) -> Program:
     seen: dict[Hashable, list[Atom]] = {}
 
     def rule(eqn: Equation, made: dict[Var, Equation]) -> Decision:
-        if eqn.primitive.effect:
+        if eqn.effect:
             return None
         try:
             key = (eqn.primitive, tuple(map(atom_key, eqn.inputs)),

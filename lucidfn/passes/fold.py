@@ -55,7 +55,8 @@ def fold(program: Program) -> Program:
         return None
 
     folded = rewrite(program, rule)
-    kept = [e for e in folded.equations if not all(v in known for v in e.outputs)]
+    kept = [e for e in folded.equations
+            if not e.outputs or not all(v in known for v in e.outputs)]
     consts = dict(folded.consts)
     for eqn in folded.equations:
         if all(v in known for v in eqn.outputs):

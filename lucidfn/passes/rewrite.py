@@ -43,7 +43,7 @@ def rewrite(program: Program, rule: Rule) -> Program:
 
 
 def literal_key(value: Any) -> Hashable:
-    """Equal only for the same type and bits: 1, 1.0, True, 0.0 and -0.0 all differ; NaN is itself."""
+    """Equal only for the same type and bits: 1, 1.0, True, 0.0, -0.0 all differ; NaN is itself."""
     if isinstance(value, float):
         return float, "nan" if math.isnan(value) else value.hex()
     if isinstance(value, complex):

@@ -118,7 +118,7 @@ def drop_dead(program: Program) -> Program:
     used = {a for a in program.outputs if type(a) is Var}
     kept = []
     for eqn in reversed(program.equations):
-        if eqn.primitive.effect or any(v in used for v in eqn.outputs):
+        if any(v in used for v in eqn.outputs) or eqn.effect:
             kept.append(eqn)
             used.update(a for a in eqn.inputs if type(a) is Var)
     consts = {v: c for v, c in program.consts.items() if v in used}

@@ -13,13 +13,13 @@ import numpy as np
 from lucidfn.backends.numpy.compile import BY_CODE, Compiled, compile_program
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.control import call as calls
-from lucidfn.control import custom
+from lucidfn.control import callback, custom
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.source import describe_line
-from lucidfn.core.trace import BACKENDS, OWNERS, Backend
+from lucidfn.core.trace import BACKENDS, OWNERS, Backend, type_of
 from lucidfn.errors import LucidError
-from lucidfn.types import SCALARS, bfloat16, default_dtype_of, is_inexact
+from lucidfn.types import SCALARS, bfloat16, is_inexact
 
 
 class _Quiet(threading.local):
@@ -47,10 +47,20 @@ class NumpyBackend(Backend):
         if primitive.nested:
             return self.kernel(primitive)(*args, **params)
         if args and (type(args[-1]) in SCALARS or type(args[0]) in SCALARS):
-            args = typed_scalars(args)
+            arrays = [a for a in args if type(a) not in SCALARS]
+            if not arrays:
+                return self.of_scalars(primitive, args, params)
+            if arrays[0].dtype == bfloat16:  # NumPy widens it where it meets a Python float
+                args = [np.asarray(a, bfloat16) if type(a) in SCALARS else a for a in args]
         if primitive in KERNELS:
             return _quiet.run(KERNELS[primitive], *args, **params)
         raise primitive.missing("NumPy kernel", "runs it")
+
+    def of_scalars(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """What is computed of scalars alone is a scalar: it stays weak."""
+        out = _quiet.run(self.kernel(primitive), *map(np.asarray, args), **params)
+        weak = primitive.infer(*map(type_of, args), **params).weak
+        return out.item() if weak else np.asarray(out)
 
     @staticmethod
     def kernel(primitive: Primitive) -> Any:
@@ -101,17 +111,6 @@ def located(error: Exception) -> Exception:
     return better
 
 
-def typed_scalars(args: Sequence[Any]) -> Sequence[Any]:
-    """Scalars as arrays where NumPy would not give them the dtype of what they meet."""
-    dtypes = [a.dtype for a in args if type(a) not in SCALARS and a.dtype.kind != "b"]
-    if not dtypes:
-        return [np.asarray(a, default_dtype_of(type(a))) if type(a) in SCALARS else a
-                for a in args]
-    if dtypes[0] != bfloat16:
-        return args
-    return [np.asarray(a, bfloat16) if type(a) in SCALARS else a for a in args]
-
-
 def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:
     """Kernel of calls: compile on first use."""
     return backend.call(compile_program(program), args)
@@ -126,6 +125,8 @@ KERNELS[calls.call] = KERNELS[calls.checkpoint] = KERNELS[calls.recompute] = run
 KERNELS[custom.custom_jvp_call] = KERNELS[custom.custom_vjp_call] = run_custom
 KERNELS[custom.custom_vmap_call] = run_custom
 KERNELS[custom.custom_vjp_linear] = custom.run_linear
+KERNELS[callback.debug_callback] = KERNELS[callback.pure_callback] = callback.run_callback
+KERNELS[callback.io_callback] = callback.run_callback
 
 backend = NumpyBackend()
 BACKENDS["numpy"] = backend

@@ -281,7 +281,8 @@ def _reduction(ufunc: np.ufunc) -> Callable[..., str | None]:
 
     def template(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
         dtype = eqn.inputs[0].type.dtype
-        if dtype == bfloat16 or dtype.itemsize == 2 or dtype.kind not in "fc":
+        if dtype == bfloat16 or dtype.itemsize == 2 or dtype.kind not in "fc" or not \
+                eqn.params["axes"]:
             return None
         axes = eqn.params["axes"]
         over = axes[0] if len(axes) == 1 else axes

@@ -190,12 +190,16 @@ def _wide(x: np.ndarray) -> bool:
 
 
 def reduce_sum(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    if not axes:  # NumPy would add its identity and lose the sign of -0.0
+        return x
     if _wide(x):
         return np.add.reduce(x.astype(np.float32), axes).astype(x.dtype)
     return np.add.reduce(x, axes, x.dtype)
 
 
 def reduce_prod(x: np.ndarray, *, axes: Axes) -> np.ndarray:
+    if not axes:
+        return x
     if _wide(x):
         return np.multiply.reduce(x.astype(np.float32), axes).astype(x.dtype)
     return np.multiply.reduce(x, axes, x.dtype)

@@ -19,6 +19,7 @@ from lucidfn.backends.numpy import (
     fft,
     indexing,
     linalg,
+    probability,
     rng,
     samplers,
     sorting,
@@ -117,6 +118,9 @@ KERNELS.update({
         ops.random_gamma_grad: special.random_gamma_grad, ops.betainc: special.betainc,
         ops.bessel_i0e: special.bessel_i0e, ops.bessel_i1e: special.bessel_i1e,
         ops.expi: special.expi, ops.logistic: special.logistic,
+        ops.xlogy: probability.xlogy, ops.xlog1py: probability.xlog1py,
+        ops.ndtri: probability.ndtri,
+        ops.logaddexp: special.logaddexp,
         ops.population_count: special.population_count, ops.clz: special.clz,
     }.items()},
 })

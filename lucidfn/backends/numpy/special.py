@@ -33,6 +33,7 @@ __all__ = [
     "igammac",
     "lgamma",
     "log1p",
+    "logaddexp",
     "logistic",
     "nextafter",
     "polygamma",
@@ -57,6 +58,16 @@ def _logistic_complex(x: np.ndarray) -> np.ndarray:
     right = x.real >= 0.0
     decaying = np.exp(np.where(right, -x, x))
     return np.where(right, 1.0, decaying) / (1.0 + decaying)
+
+
+def logaddexp(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log(e^x + e^y) of real x and y, without overflow."""
+    return blockwise(_logaddexp, x, y)
+
+
+def _logaddexp(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    apart = np.where(x == y, 0.0, x - y)  # equal infinities are no NaN
+    return np.maximum(x, y) + np.log1p(np.exp(-np.abs(apart)))
 
 
 def log1p(x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,150 @@
+"""What jit keeps: entries under keys, least recently used first, and why each was made."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lucidfn.array import Array
+from lucidfn.config import Settings, settings
+from lucidfn.core.ir import Program
+from lucidfn.types import SCALARS, ArrayType
+
+
+class CacheInfo(NamedTuple):
+    """Calls that found a program, calls that made one, the bound, and how many are kept."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    currsize: int
+
+
+@dataclass
+class Entry:
+    """One recorded and compiled form of a function."""
+
+    key: Any
+    program: Program
+    hidden: tuple[int, ...]      # which hidden arrays follow the arguments
+    baked: tuple[tuple[int, Any], ...]  # hidden arrays whose values the trace has used
+    out_tree: Any
+    out_static: list[Any]        # outputs that are not arrays, None in the places of arrays
+    out_traced: list[bool]
+    out_weaks: list[bool]
+    all_traced: bool
+    donated: tuple[int, ...] = ()
+    compiled: Any = None         # keeps donated buffers
+    reusing: Any = None          # overwrites them
+    backend: Any = None
+    outer: Sequence[Any] = ()    # traced values the function reads from elsewhere: inputs in front
+
+
+class Cache:
+    """Programs of one piece of code, least recently used first."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
+        self.hits = self.misses = 0
+        self.last: Entry | None = None
+        self.reasons: list[str] = []
+
+    def find(self, key: Any) -> Entry | None:
+        last = self.last
+        if last is not None and last.key == key:
+            return last
+        entry = self.entries.get(key)
+        if entry is not None:
+            self.entries.move_to_end(key)
+            self.last = entry
+        return entry
+
+    def keep(self, entry: Entry) -> None:
+        self.entries[entry.key] = self.last = entry
+        while len(self.entries) > settings().jit_cache_size:
+            self.entries.popitem(last=False)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self.last = None
+        self.hits = self.misses = 0
+        self.reasons.clear()
+
+
+# Fresh closures of one code object share their programs. The code objects are kept alive.
+_caches: dict[Any, tuple[Any, Cache]] = {}
+
+
+def shared_cache(code: Any, options: tuple[Any, ...]) -> Cache:
+    """The cache of all functions made from one code object with the same options."""
+    return _caches.setdefault((id(code), *options), (code, Cache()))[1]
+
+
+def clear_caches() -> None:
+    """Forget every compiled program."""
+    for _, cache in _caches.values():
+        cache.clear()
+
+
+class Key(NamedTuple):
+    """What a program is kept under. `kinds` has a type or a static value for each leaf."""
+
+    treedef: Any
+    kinds: tuple[Any, ...]
+    static: Hashable
+    closure: Hashable
+    settings: Settings
+
+
+def hide(program: Program, hidden: Sequence[Any]) -> tuple[Program, tuple[int, ...]]:
+    """Turn those constants that came from the closure into inputs after the arguments."""
+    if not hidden or not program.consts:
+        return program, ()
+    inputs, used, consts = list(program.inputs), [], {}
+    for var, value in program.consts.items():
+        at = next((i for i, x in enumerate(hidden) if same_array(value, x)), None)
+        if at is None:
+            consts[var] = value
+        else:
+            inputs.append(var)
+            used.append(at)
+    names = (*program.names, *[""] * len(used)) if program.names else ()
+    return Program(inputs, program.equations, program.outputs, consts, names), tuple(used)
+
+
+def same_array(raw: Any, x: Any) -> bool:
+    """Whether a raw constant is the value of a closed-over array."""
+    if type(x) is np.ndarray:
+        return raw is x or (type(raw) is np.ndarray and raw.base is x and raw.shape == x.shape
+                            and raw.strides == x.strides)
+    return raw is (x.value if type(x) is Array else x)
+
+
+def differences(new: Key, old: Key, names: Sequence[str]) -> list[str]:
+    found = []
+    if new.treedef != old.treedef:
+        found.append("the arguments have another structure")
+    elif len(new.kinds) == len(old.kinds):
+        for i, (a, b) in enumerate(zip(new.kinds, old.kinds, strict=True)):
+            if a != b:
+                name = names[i] if i < len(names) else f"leaf {i}"
+                found.append(f"argument `{name}` is {_kind_text(a)}, was {_kind_text(b)}")
+    if new.static != old.static:
+        found.append("a static argument changed")
+    if new.closure != old.closure:
+        found.append("what the function closes over changed")
+    if new.settings != old.settings:
+        found.append("the configuration changed")
+    return found
+
+
+def _kind_text(kind: tuple[Any, ...]) -> str:
+    if len(kind) == 3:
+        return str(ArrayType(*kind))
+    value = kind[1]
+    return f"the static {kind[0].__name__} " + repr(
+        value[1] if isinstance(value, tuple) and kind[0] in SCALARS else value)[:40]

@@ -1,0 +1,92 @@
+"""Ahead of time: a function recorded for given arguments, and compiled for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lucidfn.api.arguments import raw_leaf
+from lucidfn.api.cache import Entry, Key, differences
+from lucidfn.core.ir import Program
+from lucidfn.core.trace import backend_of
+from lucidfn.tree import flatten, unflatten
+from lucidfn.types import ShapeDtypeStruct
+
+if TYPE_CHECKING:
+    from lucidfn.api.jit import JitFunction
+
+
+class Lowered:
+    """A recorded function; `compile()` makes it runnable, `program` is what was recorded."""
+
+    def __init__(self, function: JitFunction, entry: Entry):
+        self._function, self._entry = function, entry
+
+    @property
+    def program(self) -> Program:
+        return self._entry.program
+
+    def as_text(self) -> str:
+        """The recorded program as text."""
+        return str(self._entry.program)
+
+    def cost_analysis(self) -> dict[str, int]:
+        """Floating point operations and bytes moved."""
+        cost = self._entry.program.cost()
+        return {"flops": cost.flops, "bytes accessed": cost.bytes}
+
+    @property
+    def out_info(self) -> Any:
+        entry = self._entry
+        types = iter(zip(entry.program.output_types, entry.out_weaks, strict=True))
+
+        def struct() -> ShapeDtypeStruct:
+            t, weak = next(types)
+            return ShapeDtypeStruct(t.shape, t.dtype, weak=weak)
+
+        return unflatten(entry.out_tree, [struct() if t else x for x, t in
+                                          zip(entry.out_static, entry.out_traced, strict=True)])
+
+    def compile(self) -> CompiledFunction:
+        """Compile for the default backend."""
+        entry = self._entry
+        if entry.compiled is None:
+            entry.backend = backend_of(())
+            entry.compiled = entry.backend.compile(entry.program)
+        return CompiledFunction(self._function, entry)
+
+
+class CompiledFunction:
+    """A function compiled for one kind of arguments; other kinds are an error, not a retrace."""
+
+    def __init__(self, function: JitFunction, entry: Entry):
+        self._function, self._entry = function, entry
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        f = self._function
+        dynamic, named, static = (f.split_static(args, kwargs) if f.has_static
+                                  else (args, kwargs, ()))
+        leaves, treedef = flatten((dynamic, named))
+        kinds: list[Any] = []
+        raws: list[Any] = []
+        for x in leaves:
+            f.key_of(x, kinds, raws)
+        key = Key(treedef, tuple(kinds), static, self._entry.key.closure, self._entry.key.settings)
+        wrong = differences(key, self._entry.key, f.leaf_names(args, kwargs))
+        if wrong:
+            raise TypeError(f"{f.name} was compiled for other arguments: {'; '.join(wrong)}")
+        hidden = f.closure.read()[1]
+        return f.run(self._entry, raws + [raw_leaf(hidden[i]) for i in self._entry.hidden])
+
+    def as_text(self) -> str:
+        """The Python text that runs."""
+        return self._entry.compiled.source
+
+    @property
+    def program(self) -> Program:
+        """The optimised program."""
+        return self._entry.compiled.program
+
+    def cost_analysis(self) -> dict[str, int]:
+        """Floating point operations and bytes moved by the optimised program."""
+        cost = self.program.cost()
+        return {"flops": cost.flops, "bytes accessed": cost.bytes}

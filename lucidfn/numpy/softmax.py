@@ -1,0 +1,115 @@
+"""logsumexp, softmax and log_softmax, which `lucidfn.nn` and `lucidfn.scipy.special` share.
+
+What is left out by `where`, and elements of -inf, have probability 0 and no derivative, also where
+nothing else is in the row: there softmax is 0 and logsumexp -inf, not NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lucidfn import ops
+from lucidfn.array import promote, unwrap, wrap
+from lucidfn.core.trace import dtype_of, shape_of
+from lucidfn.numpy.elementwise import lift
+from lucidfn.numpy.reductions import normal_axes
+from lucidfn.types import bool_, kind_of
+
+Axis = int | Sequence[int] | None
+
+
+def _masked(x: Any, where: Any) -> tuple[Any, bool]:
+    """x as a raw floating array, -inf where it is left out; and whether it is weak."""
+    (raw,), weak = lift(x, to_float=True)
+    if where is None:
+        return raw, weak
+    mask = unwrap(where)
+    mask = mask if dtype_of(mask) == bool_ else ops.ne(mask, ops.zero_like(mask))
+    return ops.select(mask, raw, -math.inf), weak
+
+
+def _over(primitive: Any, raw: Any, axes: tuple[int, ...]) -> Any:
+    """A reduction that keeps its axes, with size 1."""
+    kept = tuple([1 if i in axes else n for i, n in enumerate(shape_of(raw))])
+    return ops.reshape(primitive(raw, axes=axes), shape=kept)
+
+
+def _centre(raw: Any, axes: tuple[int, ...]) -> Any:
+    """The largest element of each row as a constant; 0 for rows of -inf, where -inf is not one."""
+    fixed = ops.stop_gradient(raw)
+    top = _over(ops.reduce_max, ops.real(fixed) if kind_of(dtype_of(raw)) == 3 else fixed, axes)
+    return ops.select(ops.eq(top, -math.inf), 0.0, top)
+
+
+def _nonzero(total: Any) -> Any:
+    """The sum of a row to divide by; 1 where it is empty."""
+    return ops.select(ops.eq(total, ops.zero_like(total)), 1 + ops.zero_like(total), total)
+
+
+def softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
+    """exp(x) over its sum along the axes; 0 for what `where` leaves out and for rows of -inf.
+
+    >>> softmax([0.0, 0.0, -float("inf")]).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    raw, weak = _masked(x, where)
+    axes = normal_axes(axis, len(shape_of(raw)))
+    if 0 in shape_of(raw):
+        return wrap(raw, weak)
+    weights = ops.exp(ops.sub(raw, _centre(raw, axes)))
+    return wrap(ops.div(weights, _nonzero(_over(ops.reduce_sum, weights, axes))), weak)
+
+
+def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
+    """log of `softmax`, accurate for probabilities near 0 and 1: x - logsumexp(x)."""
+    raw, weak = _masked(x, where)
+    axes = normal_axes(axis, len(shape_of(raw)))
+    if 0 in shape_of(raw):
+        return wrap(raw, weak)
+    shifted = ops.sub(raw, _centre(raw, axes))
+    total = _nonzero(_over(ops.reduce_sum, ops.exp(shifted), axes))
+    return wrap(ops.sub(shifted, ops.log(total)), weak)
+
+
+def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False,
+              return_sign: bool = False, where: Any = None) -> Any:
+    """log(sum(b * exp(a))) along the axes, without overflow; -inf where there is nothing to sum.
+
+    A negative sum gives NaN, or with return_sign its sign and the log of its absolute value.
+
+    >>> round(float(logsumexp([1000.0, 1000.0])), 4)
+    1000.6931
+    """
+    raw, weak = _masked(a, where)
+    factor = None
+    if b is not None:
+        (raw, factor), weak = promote(wrap(raw, weak), b)
+        raw = ops.select(ops.eq(factor, ops.zero_like(factor)), -math.inf, raw)
+    shape = shape_of(raw)
+    axes = normal_axes(axis, len(shape))
+    if any(shape[i] == 0 for i in axes):
+        kept = tuple([1 if i in axes else n for i, n in enumerate(shape)])
+        top, total = 0.0, ops.zeros(kept, dtype_of(raw))
+    else:
+        top = _centre(raw, axes)
+        weights = ops.exp(ops.sub(raw, _like(top, raw)))
+        weights = weights if factor is None else ops.mul(weights, factor)
+        total = _over(ops.reduce_sum, weights, axes)
+    sign = ops.sign(total)
+    if return_sign:
+        total = ops.abs(total)
+    empty = ops.eq(total, ops.zero_like(total))
+    out = ops.add(ops.log(_nonzero(total)), _like(top, total))
+    out = ops.select(empty, -math.inf, out)
+    if not keepdims:
+        kept = tuple([n for i, n in enumerate(shape) if i not in axes])
+        out, sign = ops.reshape(out, shape=kept), ops.reshape(sign, shape=kept)
+    return (wrap(out, weak), wrap(sign, weak)) if return_sign else wrap(out, weak)
+
+
+def _like(top: Any, raw: Any) -> Any:
+    """A real centre in the dtype of complex numbers."""
+    same = type(top) is float or dtype_of(top) == dtype_of(raw)
+    return top if same else ops.convert(top, dtype=dtype_of(raw))

@@ -1,0 +1,1 @@
+"""The parts of SciPy that are functions of arrays: `special`, `stats`, `linalg`."""

@@ -1,0 +1,1 @@
+"""Values, dtypes and gradients beside JAX's, one table row a function."""
