@@ -121,8 +121,8 @@ def _compare_leaf(a: Any, b: Any, rtol: float | None, atol: float | None, check_
     x, y = _numpy(a), _numpy(b)
     if x.shape != y.shape:
         raise AssertionError(f"{label}has shape {x.shape}, expected {y.shape}")
-    allowed = tolerance(*[v.dtype for v, w in ((x, a), (y, b)) if not isinstance(w, tuple(SCALARS))] or
-                        [x.dtype]).value
+    strong = [v.dtype for v, w in ((x, a), (y, b)) if not isinstance(w, tuple(SCALARS))]
+    allowed = tolerance(*strong or [x.dtype]).value
     if is_key(x.dtype) or is_key(y.dtype):
         equal = x.dtype == y.dtype and np.array_equal(x, y)
         if not equal:

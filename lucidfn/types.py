@@ -183,7 +183,8 @@ def _promote(a: np.dtype, a_weak: bool, b: np.dtype, b_weak: bool,
              strict: bool) -> tuple[str, bool]:
     for d in (a, b):
         if d not in _NODE:
-            raise TypeError(f"{dtype_name(d)} does not promote: it holds no numbers")
+            why = "random keys have no arithmetic" if is_key(d) else "it holds no numbers"
+            raise TypeError(f"{dtype_name(d)} does not promote: {why}")
     node_a = _WEAK[kind_of(a)] if a_weak else _NODE[a]
     node_b = _WEAK[kind_of(b)] if b_weak else _NODE[b]
     node = _join(node_a, node_b)

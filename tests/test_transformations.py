@@ -37,7 +37,7 @@ def scalar_part(f: Any) -> Any:
     return lambda x: lnp.sum(f(x) * lnp.arange(1.0, 4.0, dtype=x.dtype))
 
 
-# Each keeps a function of a vector a function of a vector: (what it does, and from first principles).
+# Each makes a function of a vector of a function of a vector.
 def by_linearize(f: Any) -> Any:
     return lambda x: lf.linearize(f, x)[1](x)
 
@@ -50,7 +50,8 @@ WRAP = {
     "grad": lambda f: lf.grad(scalar_part(f)),
     "jvp": lambda f: lambda x: lf.jvp(f, (x,), (lnp.cos(x),))[1],
     "vmap": lambda f: lambda x: lf.vmap(f)(lnp.stack([x, 2.0 * x]))[1],
-    "vmap_out": lambda f: lambda x: lf.vmap(f, in_axes=1, out_axes=-1)(lnp.stack([x, x * x], 1))[:, 1],
+    "vmap_out": lambda f: lambda x: lf.vmap(f, in_axes=1, out_axes=-1)(
+        lnp.stack([x, x * x], 1))[:, 1],
     "jit": lf.jit,
     "checkpoint": lf.checkpoint,
     "linearize": by_linearize,
@@ -126,8 +127,8 @@ def test_closure_over_an_outer_tracer(outer: str, inner: str) -> None:
                "jvp": lambda y: lf.jvp(g, (y,), (y,))[1]}[inner]
         return lnp.sum(run(y) * 2.0)
 
-    want_of_x = {"grad": np.cos(y), "jit": np.sin(y), "checkpoint": np.sin(y), "vmap": 2 * np.sin(y),
-                 "jvp": np.cos(y) * y}[inner] * 2.0
+    want_of_x = 2.0 * {"grad": np.cos(y), "jit": np.sin(y), "checkpoint": np.sin(y),
+                       "vmap": 2 * np.sin(y), "jvp": np.cos(y) * y}[inner]
     if outer == "grad":
         close(lf.grad(f)(x), want_of_x)
     elif outer == "jit":

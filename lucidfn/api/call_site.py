@@ -201,9 +201,9 @@ class CallSite:
             raise TypeError(f"{self.what}: {of} returned tangents unlike its outputs: "
                             + explain_mismatch(structure(tree), self.out_tree,
                                                ("tangents", "outputs")))
-        return [self.typed(x, t, lambda i=i: (
+        return [self.typed(x, t._replace(weak=w), lambda i=i: (
             f"{of} returned a tangent{_path(self.out_tree, i)}", "its output is"))
-            for i, (x, t) in enumerate(zip(leaves, types, strict=True))]
+            for i, (x, t, w) in enumerate(zip(leaves, types, self.weaks_out, strict=True))]
 
     def cotangents(self, tree: Any, types: Sequence[ArrayType], of: str) -> list[Any]:
         """Raw cotangents of the operands from the tuple that a rule returned; None where zero."""
@@ -224,9 +224,9 @@ class CallSite:
                 "structure: " + explain_mismatch(structure(tree[i]), structure(given),
                                                  ("cotangent", "argument")))
         arrays = [i for i, m in enumerate(self.is_operand) if m]
-        return [self.typed(leaves[i], t, lambda i=i: (
+        return [self.typed(leaves[i], t._replace(weak=w), lambda i=i: (
             f"{of} returned, for argument `{_argument(names, self.treedef, i)}`, a cotangent",
-            "the argument is")) for i, t in zip(arrays, types, strict=True)]
+            "the argument is")) for i, t, w in zip(arrays, types, self.weaks, strict=True)]
 
     def typed(self, x: Any, want: ArrayType, label: Label) -> Any:
         """A tangent or cotangent, raw, of the type wanted; None where zero."""
@@ -236,7 +236,7 @@ class CallSite:
             raise TypeError(f"{self.what}: {label()[0]} that is no array: {type(x).__name__} "
                             f"{x!r:.40}")
         raw = raw_leaf(x)
-        if weak_of(x) and raw.dtype != want.dtype:
+        if raw.dtype != want.dtype and (weak_of(x) or want.weak):
             raw = ops.convert(raw, dtype=want.dtype)
         self.check(label, type_of(raw), want)
         return raw

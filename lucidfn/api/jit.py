@@ -30,6 +30,7 @@ from lucidfn.array import Array, Donated, is_array_like, typeof, weak_of, wrap
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
 from lucidfn.control.custom import take_tracers
+from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
@@ -246,7 +247,7 @@ class JitFunction:
 
         trace = RecordTrace(f"jit of {self.name}",
                             [n for n, t in zip(names, traced, strict=True) if t])
-        with stage(trace):
+        with collector_paused(), stage(trace):
             program = trace.finish(flat(*[trace.new_input(t) for t in types]))
         if current.get() is eval_trace:  # inner functions are seen with the outermost one
             report_key_reuse(program, stacklevel=4)

@@ -15,7 +15,8 @@ from lucidfn.numpy.elementwise import lift, tanh
 from lucidfn.numpy.reductions import mean as _mean
 from lucidfn.numpy.reductions import normal_axis
 from lucidfn.numpy.reductions import sum as _sum
-from lucidfn.numpy.softmax import Axis, log_softmax, logsumexp, softmax
+from lucidfn.numpy.softmax import Axis, log_softmax, softmax
+from lucidfn.scipy.special import logsumexp
 from lucidfn.types import as_dtype, bool_, default_dtype_of, is_inexact, kind_of
 
 # ------------------------------------------------------------------ piecewise linear

@@ -9,7 +9,8 @@ from lucidfn import ops
 from lucidfn.array import promote, unwrap, wrap
 from lucidfn.core.trace import dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
-from lucidfn.numpy.softmax import logsumexp, softmax
+from lucidfn.numpy.softmax import softmax
+from lucidfn.scipy.special import logsumexp
 from lucidfn.types import bool_, float32, int32, kind_of
 
 

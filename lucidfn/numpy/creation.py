@@ -17,6 +17,7 @@ from lucidfn.core.messages import integer_error, number_error
 from lucidfn.core.trace import Tracer, dtype_of, shape_of
 from lucidfn.numpy.elementwise import add, exp, lift, log, multiply, power, sign, subtract
 from lucidfn.numpy.indexing import look
+from lucidfn.numpy.linear import take_diagonal
 from lucidfn.types import (
     SCALARS,
     as_dtype,
@@ -410,21 +411,9 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements a[i, i + offset] of two axes, along a new last axis."""
     raw = as_raw(a)
-    rank = len(raw.shape)
-    if rank < 2:
+    if len(raw.shape) < 2:
         raise ValueError(f"lnp.diagonal needs two axes or more, got shape {raw.shape}")
-    i, j = axis1 % rank, axis2 % rank
-    order = [k for k in range(rank) if k not in (i, j)]
-    raw = ops.permute(raw, order=(*order, i, j))
-    *lead, n, m = raw.shape
-    row, column = builtins.max(0, -offset), builtins.max(0, offset)
-    count = builtins.max(0, builtins.min(n - row, m - column))
-    if not count:
-        return wrap(ops.zeros((*lead, 0), raw.dtype), weak_of(a))
-    # Row-major, neighbours on a diagonal are m + 1 apart.
-    flat, first = ops.reshape(raw, shape=(*lead, n * m)), row * m + column
-    last = first + (count - 1) * (m + 1) + 1
-    return wrap(ops.slice_axis(flat, len(lead), first, last, m + 1), weak_of(a))
+    return wrap(take_diagonal(raw, offset, axis1, axis2), weak_of(a))
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:

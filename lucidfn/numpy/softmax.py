@@ -1,7 +1,7 @@
-"""logsumexp, softmax and log_softmax, which `lucidfn.nn` and `lucidfn.scipy.special` share.
+"""softmax and log_softmax, for `lucidfn.nn` and `lucidfn.scipy.special`.
 
 What is left out by `where`, and elements of -inf, have probability 0 and no derivative, also where
-nothing else is in the row: there softmax is 0 and logsumexp -inf, not NaN.
+nothing else is in the row: there softmax is 0 and log_softmax -inf, not NaN.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lucidfn import ops
-from lucidfn.array import promote, unwrap, wrap
+from lucidfn.array import unwrap, wrap
 from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.numpy.elementwise import lift
 from lucidfn.numpy.reductions import normal_axes
@@ -71,45 +71,3 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     shifted = ops.sub(raw, _centre(raw, axes))
     total = _nonzero(_over(ops.reduce_sum, ops.exp(shifted), axes))
     return wrap(ops.sub(shifted, ops.log(total)), weak)
-
-
-def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False,
-              return_sign: bool = False, where: Any = None) -> Any:
-    """log(sum(b * exp(a))) along the axes, without overflow; -inf where there is nothing to sum.
-
-    A negative sum gives NaN, or with return_sign its sign and the log of its absolute value.
-
-    >>> round(float(logsumexp([1000.0, 1000.0])), 4)
-    1000.6931
-    """
-    raw, weak = _masked(a, where)
-    factor = None
-    if b is not None:
-        (raw, factor), weak = promote(wrap(raw, weak), b)
-        raw = ops.select(ops.eq(factor, ops.zero_like(factor)), -math.inf, raw)
-    shape = shape_of(raw)
-    axes = normal_axes(axis, len(shape))
-    if any(shape[i] == 0 for i in axes):
-        kept = tuple([1 if i in axes else n for i, n in enumerate(shape)])
-        top, total = 0.0, ops.zeros(kept, dtype_of(raw))
-    else:
-        top = _centre(raw, axes)
-        weights = ops.exp(ops.sub(raw, _like(top, raw)))
-        weights = weights if factor is None else ops.mul(weights, factor)
-        total = _over(ops.reduce_sum, weights, axes)
-    sign = ops.sign(total)
-    if return_sign:
-        total = ops.abs(total)
-    empty = ops.eq(total, ops.zero_like(total))
-    out = ops.add(ops.log(_nonzero(total)), _like(top, total))
-    out = ops.select(empty, -math.inf, out)
-    if not keepdims:
-        kept = tuple([n for i, n in enumerate(shape) if i not in axes])
-        out, sign = ops.reshape(out, shape=kept), ops.reshape(sign, shape=kept)
-    return (wrap(out, weak), wrap(sign, weak)) if return_sign else wrap(out, weak)
-
-
-def _like(top: Any, raw: Any) -> Any:
-    """A real centre in the dtype of complex numbers."""
-    same = type(top) is float or dtype_of(top) == dtype_of(raw)
-    return top if same else ops.convert(top, dtype=dtype_of(raw))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 Table = dict[str, list["Call"]]
@@ -29,11 +30,8 @@ class Sampler:
 
     def make(self, rng: np.random.Generator, wide: bool) -> np.ndarray:
         x = np.asarray(self.sample(rng, self.shape))
-        if self.dtype == "bfloat16":
-            import ml_dtypes
-            return x.astype(ml_dtypes.bfloat16)
         if self.dtype is not None:
-            return x.astype(self.dtype)
+            return x.astype(ml_dtypes.bfloat16 if self.dtype == "bfloat16" else self.dtype)
         widths = {"f": ("f4", "f8"), "c": ("c8", "c16"), "i": ("i4", "i8"), "u": ("u4", "u8")}
         return x.astype(widths[x.dtype.kind][wide]) if x.dtype.kind in widths else x
 

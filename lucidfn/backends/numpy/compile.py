@@ -18,6 +18,7 @@ from lucidfn import ops
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
 from lucidfn.config import settings
 from lucidfn.control import call as calls
+from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Equation, Literal, Program, Var
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.printer import fresh_names
@@ -362,10 +363,11 @@ def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
     if settings().debug_nans or settings().debug_infs:
         compiled = _checked(inline(program))
     else:
-        optimized = optimize(program)
-        writer = _Writer(optimized, frozenset(donated))
-        source = writer.write()
-        exec(compile(source, "<lucidfn>", "exec"), writer.space)
+        with collector_paused():
+            optimized = optimize(program)
+            writer = _Writer(optimized, frozenset(donated))
+            source = writer.write()
+            exec(compile(source, "<lucidfn>", "exec"), writer.space)
         compiled = Compiled(source, writer.space["program"], optimized, writer.calls_back,
                             tuple(donated), writer.line_sources, writer.first_line)
         BY_CODE[compiled.function.__code__] = compiled
