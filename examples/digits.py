@@ -165,10 +165,13 @@ def draw(params: Params, history: dict[str, list[float]], test: Batch, path: Pat
     x, y = test
     predicted = np.asarray(lnp.argmax(log_probabilities(params, x), axis=-1))
     shown = np.argsort(predicted == y, kind="stable")[:24]
-    figure = plt.figure(figsize=(11, 6), layout="constrained")
+    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
     curves, pictures = figure.subfigures(1, 2, width_ratios=[1, 1.2])
 
     upper, lower = curves.subplots(2, 1, sharex=True)
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e8e8e8", linewidth=0.8)
     epochs = np.arange(1, len(history["loss"]) + 1)
     upper.semilogy(epochs, history["loss"], color="#b03a2e")
     upper.set_title("training loss")

@@ -191,13 +191,17 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
             return np.asarray(x, dtype or default_dtype_of(kinds[-1]))
         except ValueError as error:
             raise ValueError(f"a nested list has rows of different lengths: {error}") from None
+    if dtype is None:
+        # Of all elements at once: a Python scalar in one row yields to an array in another.
+        types = [type_of(unwrap(v))._replace(shape=()) for v in leaves]
+        dtype, _ = result_type([t._replace(weak=t.weak or weak_of(v))
+                                for t, v in zip(types, leaves, strict=True)])
     rows = [from_nested(row, dtype) if isinstance(row, (list, tuple)) else unwrap(row)
             for row in x]
     if all(not isinstance(r, Tracer) for r in rows) and current.get() is eval_trace:
-        raw, _ = promote_raw(rows)
-        return np.stack([np.asarray(r) for r in raw])
-    raw, _ = promote_raw([ops.full(shape=(), dtype=default_dtype_of(type(r)), value=r)
-                          if type(r) in SCALARS else r for r in rows])
+        return np.stack([np.asarray(to_dtype(r, dtype), dtype) for r in rows])
+    raw = [ops.full(shape=(), dtype=dtype, value=to_dtype(r, dtype)) if type(r) in SCALARS
+           else to_dtype(r, dtype) for r in rows]
     shapes = {r.shape for r in raw}
     if len(shapes) > 1:
         raise ValueError(f"a nested list has elements of different shapes: {sorted(shapes)}")

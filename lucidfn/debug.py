@@ -33,11 +33,13 @@ VMAP_METHODS = ("sequential", "expand_dims", "broadcast_all")
 
 # ------------------------------------------------------------------ printing and calling back
 
-def print(fmt: str, *args: Any, ordered: bool = False, **kwargs: Any) -> None:
+def print(fmt: str, *args: Any, ordered: bool = False, skip_format_check: bool = False,
+          **kwargs: Any) -> None:
     """Print `fmt.format(*args, **kwargs)` when the values are there: also under jit, grad and vmap.
 
     Under `vmap` one line for each lane, in order. Raises ValueError for arguments that the format
-    does not use, IndexError or KeyError for fields without an argument.
+    does not use (unless `skip_format_check`), IndexError or KeyError for fields without an
+    argument.
 
     >>> import lucidfn as lf
     >>> @lf.jit
@@ -50,7 +52,8 @@ def print(fmt: str, *args: Any, ordered: bool = False, **kwargs: Any) -> None:
     if not isinstance(fmt, str):
         raise TypeError(f"debug.print takes a format string first, got {type(fmt).__name__}: "
                         'debug.print("x = {}", x)')
-    _check_fields(fmt, len(args), set(kwargs))
+    if not skip_format_check:
+        _check_fields(fmt, len(args), set(kwargs))
 
     def show(*positional: Any, **named: Any) -> None:
         builtins.print(fmt.format(*positional, **named))

@@ -140,7 +140,8 @@ def _require_close(x: np.ndarray, y: np.ndarray, rtol: float, atol: float, label
     with np.errstate(all="ignore"):
         error = np.abs(x - y)
         bound = atol + rtol * np.abs(y)
-        fine = fine | (np.isnan(x) & np.isnan(y)) | ((error <= bound) & bool(rtol or atol))
+        near = (error <= bound) & np.isfinite(y) & bool(rtol or atol)
+        fine = fine | (np.isnan(x) & np.isnan(y)) | near
     if fine.all():
         return
     with np.errstate(all="ignore"):
@@ -335,8 +336,8 @@ def _compare_reverse(c: _Check, leaves: Sequence[Any], tangents: Sequence[Any],
         left, left_size = _dot(moving_cts, out_t)
         right, right_size = _dot([_wide(_numpy(in_cts[i]))], [_wide(_numpy(tangents[i]))])
         allowed = (c.dot if exact else c.rtol) * (left_size + right_size)
-        allowed += 0.0 if exact else c.atol
-        if not abs(left - right) <= allowed + 1e-300:
+        allowed += 1e-2 * c.dot if exact else c.atol  # where a derivative is nothing but rounding
+        if not abs(left - right) <= allowed:
             wrong.append(f"the cotangent of `{c.names[i]}` times its tangent is {right:.12g}, the "
                          f"cotangent of the output times the {'tangent' if exact else 'slope'} "
                          f"is {left:.12g}: they differ by {abs(left - right):.3g}, allowed "

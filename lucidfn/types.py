@@ -220,7 +220,7 @@ def promote_types(a: Any, b: Any) -> np.dtype:
 
 
 def _weak_type_of(spec: Any) -> ArrayType:
-    if spec in (bool, int, float, complex):
+    if isinstance(spec, type) and spec in SCALARS:  # np.dtype("int64") == int, but is not weak
         return ArrayType((), default_dtype_of(spec), spec is not bool)
     return ArrayType((), as_dtype(spec))
 

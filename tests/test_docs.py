@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import linecache
 import re
 import sys
 import types
@@ -65,15 +66,17 @@ def results(page: Path) -> Iterator[tuple[Block, str]]:
     # A module of its own, so that what a page defines can be looked up, pickled, registered.
     module = types.ModuleType(page.stem.replace("-", "_"))
     sys.modules[module.__name__] = module
-    printed = ""
+    text, printed = page.read_text(), ""
+    # Messages that show a line of code find it here.
+    linecache.cache[page.name] = len(text), None, text.splitlines(keepends=True), page.name
     try:
-        for block in blocks_of(page.read_text()):
+        for block in blocks_of(text):
             if block.words[:1] == ["python"]:
                 printed = run(block, page, module.__dict__)
             elif block.words == ["text", "output"]:
                 yield block, printed
     finally:
-        del sys.modules[module.__name__]
+        del sys.modules[module.__name__], linecache.cache[page.name]
 
 
 def plain(text: str) -> str:
@@ -101,14 +104,24 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def elided(old: str, new: str) -> str:
+    """The new text, with its middle left out where the old one leaves out its own."""
+    lines, kept = new.splitlines(), old.splitlines()
+    at = next((i for i, line in enumerate(kept) if line.strip() == "..."), None)
+    if at is None:
+        return new.rstrip() + "\n"
+    tail = len(kept) - at - 1
+    return "\n".join([*lines[:at], kept[at], *lines[len(lines) - tail:]]) + "\n"
+
+
 def rewrite(page: Path) -> None:
-    """Put the real output into the page, but where the page elides some of it and still fits."""
+    """Put the real output into the page where the output there is not right."""
     text, shift = page.read_text(), 0
     for block, printed in results(page):
         if doctest.OutputChecker().check_output(plain(block.text), plain(printed),
                                                 doctest.ELLIPSIS):
             continue
-        new = printed.rstrip() + "\n"
+        new = elided(block.text, printed)
         text = text[:block.start + shift] + new + text[block.stop + shift:]
         shift += len(new) - (block.stop - block.start)
         print(f"{page.name}:{block.line + 1} rewritten")

@@ -232,15 +232,16 @@ def patterns(n: int) -> list[tuple[bool, ...]]:
     return every if n <= 3 else [p for p in every if sum(p) in (1, n)]
 
 
-def batch_dtypes() -> list[np.dtype]:
-    return [FLOAT64, np.dtype("int32"), np.dtype(bool), COMPLEX128]
+def batched_rows() -> list[Any]:
+    """One case is enough for each dtype but the first."""
+    return [row for row in rows(dtypes=[FLOAT64, np.dtype("int32"), np.dtype(bool), COMPLEX128])
+            if (spec := row.values[0]).lanes and (
+                row.values[2] == FLOAT64 or "f" not in spec.kinds_of(row.values[1])
+                or row.values[1] is spec.cases[0])]
 
 
-@pytest.mark.parametrize(("spec", "case", "dtype"), [
-    row for row in rows(dtypes=batch_dtypes()) if row.values[0].lanes])
+@pytest.mark.parametrize(("spec", "case", "dtype"), batched_rows())
 def test_batch(spec: Spec, case: Case, dtype: np.dtype) -> None:
-    if dtype != FLOAT64 and "f" in spec.kinds_of(case) and case is not spec.cases[0]:
-        pytest.skip("one case is enough for each further dtype")
     lanes = stacked(spec, case, dtype)
     arrays = [i for i, a in enumerate(lanes) if isinstance(a, np.ndarray)]
     single = spec.operands(case, dtype, 0)
@@ -254,6 +255,32 @@ def test_batch(spec: Spec, case: Case, dtype: np.dtype) -> None:
         testing.check_batch(f, args, in_axes=axes)
         if moving and is_inexact(dtype):
             testing.check_batch(gradient, args, in_axes=axes, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("spec", "case", "dtype"), [
+    row for row in rows(dtypes=[FLOAT64, np.dtype(bool)])
+    if row.values[0].lanes and row.values[1] in list(row.values[0].cases)[:3]])
+def test_batches_transform_further(spec: Spec, case: Case, dtype: np.dtype) -> None:
+    """What a batch rule makes can be compiled, batched again and differentiated."""
+    lanes, single = stacked(spec, case, dtype), spec.operands(case, dtype, 0)
+    arrays = [i for i, a in enumerate(lanes) if isinstance(a, np.ndarray)]
+    f, _ = function_of(spec, case, dtype, single)
+    moving = spec.differentiated(case, single) if spec.order_of(case) else []
+    for pattern in {p for p in patterns(len(arrays)) if sum(p) in (1, len(arrays))}:
+        axes = tuple(0 if b else None for b in pattern)
+        batched = lf.vmap(f, in_axes=axes)
+        args = [wrap(lanes[i] if b else single[i]) for i, b in zip(arrays, pattern, strict=True)]
+        testing.check_jit(batched, args)
+        twice = [wrap(np.stack([x, np.flip(x, 0) if b else x])) for x, b in
+                 zip(map(unwrap, args), pattern, strict=True)]
+        testing.check_batch(batched, twice, sizes=(0, 2), rtol=1e-9, atol=1e-9)
+        if moving and spec.differences and spec.grad_of is None:
+            def g(*xs: Any, batched: Any = batched, args: Any = args) -> Any:
+                full = list(args)
+                for i, x in zip(moving, xs, strict=True):
+                    full[arrays.index(i)] = x
+                return batched(*full)
+            testing.check_grads(g, [args[arrays.index(i)] for i in moving], order=1)
 
 
 @pytest.mark.parametrize(("spec", "case", "dtype"), [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -176,8 +177,8 @@ class CallSite:
                                 + explain_mismatch(self.out_tree, self.fun_tree,
                                                    (of, "the function")))
             for i, (x, t) in enumerate(zip(outs, self.fun_types, strict=True)):
-                self.check(lambda i=i: (f"{of} returned an output{_path(self.out_tree, i)}",
-                                        "the function's is"), type_of(x), t)
+                self.check(functools.partial(self.output_label, f"{of} returned an output",
+                                             "the function's is", i), type_of(x), t)
         return outs
 
     def check(self, label: Label, got: ArrayType, want: ArrayType) -> None:
@@ -201,8 +202,8 @@ class CallSite:
             raise TypeError(f"{self.what}: {of} returned tangents unlike its outputs: "
                             + explain_mismatch(structure(tree), self.out_tree,
                                                ("tangents", "outputs")))
-        return [self.typed(x, t._replace(weak=w), lambda i=i: (
-            f"{of} returned a tangent{_path(self.out_tree, i)}", "its output is"))
+        return [self.typed(x, t._replace(weak=w), functools.partial(
+            self.output_label, f"{of} returned a tangent", "its output is", i))
             for i, (x, t, w) in enumerate(zip(leaves, types, self.weaks_out, strict=True))]
 
     def cotangents(self, tree: Any, types: Sequence[ArrayType], of: str) -> list[Any]:
@@ -224,9 +225,17 @@ class CallSite:
                 "structure: " + explain_mismatch(structure(tree[i]), structure(given),
                                                  ("cotangent", "argument")))
         arrays = [i for i, m in enumerate(self.is_operand) if m]
-        return [self.typed(leaves[i], t._replace(weak=w), lambda i=i: (
-            f"{of} returned, for argument `{_argument(names, self.treedef, i)}`, a cotangent",
-            "the argument is")) for i, t, w in zip(arrays, types, self.weaks, strict=True)]
+        return [self.typed(leaves[i], t._replace(weak=w), functools.partial(
+            self.argument_label, of, i))
+            for i, t, w in zip(arrays, types, self.weaks, strict=True)]
+
+    def output_label(self, what: str, against: str, i: int) -> tuple[str, str]:
+        return what + keystr(_paths(self.out_tree)[i]), against
+
+    def argument_label(self, of: str, i: int) -> tuple[str, str]:
+        path = _paths(self.treedef)[i]
+        name = self.names[self.diff[path[0].idx]] + keystr(path[1:])
+        return f"{of} returned, for argument `{name}`, a cotangent", "the argument is"
 
     def typed(self, x: Any, want: ArrayType, label: Label) -> Any:
         """A tangent or cotangent, raw, of the type wanted; None where zero."""
@@ -268,15 +277,6 @@ def matched(tree: Any, treedef: Any) -> list[Any] | tuple[Any, ...]:
 def _paths(treedef: Any) -> list[Any]:
     tree = unflatten(treedef, [0] * treedef.num_leaves)
     return [path for path, _ in leaves_with_path(tree)]
-
-
-def _path(treedef: Any, i: int) -> str:
-    return keystr(_paths(treedef)[i])
-
-
-def _argument(names: Sequence[str], treedef: Any, i: int) -> str:
-    path = _paths(treedef)[i]
-    return names[path[0].idx] + keystr(path[1:])
 
 
 def zero_of(t: ArrayType, symbolic: bool) -> Any:

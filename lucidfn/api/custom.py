@@ -57,6 +57,9 @@ class _Custom:
         self.by_position = Positional(fun, self.what)
         self.nondiff = positions(fun, self.what, nondiff_argnums, nondiff_argnames)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
@@ -170,12 +173,13 @@ def _jvp_rule(site: CallSite, symbolic: bool, closed: Sequence[Any], raws: Seque
 
 
 class custom_vjp(_Custom):
-    """A function whose cotangents are given by a rule, for reverse mode only.
+    """A function whose cotangents are given by a rule.
 
     `fwd(*args) -> (output, residuals)` runs in place of the function where it is differentiated;
     `bwd(residuals, cotangent)` returns a tuple with a cotangent for each argument, None for zero.
     Arguments in `nondiff_argnums` or `nondiff_argnames` are given to `bwd` first. Residuals may
-    be any tree, functions included. Forward mode raises MissingRuleError: use `custom_jvp`.
+    be any tree, functions included. Forward mode is the transpose of `bwd`; where `bwd` is not
+    linear in the cotangent it raises MissingRuleError, and `custom_jvp` is the way.
 
     >>> import lucidfn as lf, lucidfn.numpy as lnp
     >>> @lf.custom_vjp

@@ -6,6 +6,7 @@ A call that finds its program does nothing but flatten, look up, run, unflatten.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -59,7 +60,9 @@ class JitFunction:
         self.donate_argnums, self.donate_argnames = donate_argnums, donate_argnames
         self.name = name_of(fun)
         code = getattr(fun, "__code__", fun)
-        options = (static_argnums, static_argnames, donate_argnums, donate_argnames)
+        # Of `grad(f)` too: otherwise all gradients had one cache, and one history to explain.
+        inner = getattr(inspect.unwrap(fun), "__code__", None)
+        options = (inner, static_argnums, static_argnames, donate_argnums, donate_argnames)
         self.cache = shared_cache(code, options)
         self.has_static = bool(static_argnums or static_argnames)
         self.donates = bool(donate_argnums or donate_argnames)

@@ -47,9 +47,11 @@ class Callback(Primitive):
                 f"{self.name} of {call.__name__} under vmap: give vmap_method='sequential' (one "
                 "call for each lane), 'expand_dims' or 'broadcast_all' (one call with leading "
                 "axes)")
-        make = _lane_by_lane if vectorized == "sequential" else _at_once
-        together = make(call, size, tuple(batched), types, vectorized)
-        together.__name__ = call.__name__
+        if vectorized == "sequential":
+            together: Call = _lane_by_lane(call, size, batched, types)
+            together.__name__ = call.__name__
+        else:
+            together = _AtOnce(call, size, batched, vectorized == "broadcast_all")
         grown = tuple([t._replace(shape=(size, *t.shape)) for t in types])
         return self(*args, call=together, types=grown, vectorized=vectorized)
 
@@ -61,8 +63,8 @@ class DebugCallback(Callback):
         return []
 
 
-def _lane_by_lane(call: Call, size: int, batched: tuple[bool, ...], types: tuple[ArrayType, ...],
-                  vectorized: str) -> Call:
+def _lane_by_lane(call: Call, size: int, batched: Sequence[bool],
+                  types: tuple[ArrayType, ...]) -> Call:
     def lanes(*args: Any) -> list[Any]:
         rows = [call(*[x[i] if b else x for x, b in zip(args, batched, strict=True)])
                 for i in range(size)]
@@ -71,15 +73,26 @@ def _lane_by_lane(call: Call, size: int, batched: tuple[bool, ...], types: tuple
     return lanes
 
 
-def _at_once(call: Call, size: int, batched: tuple[bool, ...], types: tuple[ArrayType, ...],
-             vectorized: str) -> Call:
-    def together(*args: Any) -> Sequence[Any]:
-        full = [x if b else np.asarray(x)[None] for x, b in zip(args, batched, strict=True)]
-        if vectorized == "broadcast_all":
-            full = [x if b else np.broadcast_to(x, (size, *x.shape[1:]))
-                    for x, b in zip(full, batched, strict=True)]
-        return call(*full)
-    return together
+class _AtOnce:
+    """One call for all lanes of some batchings, the outermost first."""
+
+    def __init__(self, call: Call, size: int, batched: Sequence[bool], broadcast: bool):
+        inner = call.levels if isinstance(call, _AtOnce) else []
+        self.call = call.call if isinstance(call, _AtOnce) else call
+        self.levels = [(size, tuple(batched)), *inner]
+        self.broadcast, self.__name__ = broadcast, call.__name__
+
+    def __call__(self, *args: Any) -> Sequence[Any]:
+        return self.call(*[self.full(np.asarray(x), [b[i] for _, b in self.levels])
+                           for i, x in enumerate(args)])
+
+    def full(self, x: np.ndarray, batched: list[bool]) -> np.ndarray:
+        """x with an axis for every batching, in order."""
+        x = np.expand_dims(x, [axis for axis, b in enumerate(batched) if not b])
+        if self.broadcast:
+            lane = x.shape[len(batched):]
+            x = np.broadcast_to(x, (*[size for size, _ in self.levels], *lane))
+        return x
 
 
 def run_callback(*args: Any, call: Call, types: tuple[ArrayType, ...],

@@ -19,10 +19,11 @@ from lucidfn.core.primitive import Primitive
 from lucidfn.core.record import RecordTrace, record
 from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Trace, Tracer, current, shape_of, type_of
-from lucidfn.errors import MissingRuleError
+from lucidfn.errors import MissingRuleError, UnexpectedTracerError
 from lucidfn.ops.elementwise import add
 from lucidfn.ops.shape import broadcast_to, reduce_sum, zeros
 from lucidfn.transforms.jvp import jvp
+from lucidfn.transforms.linearize import transpose
 from lucidfn.transforms.programs import batch_program
 from lucidfn.transforms.vmap import batch_flat
 from lucidfn.types import ArrayType, is_inexact
@@ -74,6 +75,22 @@ def batched_function(f: Function, batched: Sequence[bool], size: int) -> Functio
     return lambda *args: batch_flat(f, args, batched, size)[0]
 
 
+def no_strangers(name: str, found: Sequence[Any], *given: Sequence[Any]) -> None:
+    """Raise if what came back belongs to an inner trace than what went in.
+
+    Then the function read a traced value that is neither an argument nor in a closure, and its
+    derivative (or its lanes) would be lost.
+    """
+    known = max([current.get().level, *[x.owner.level for xs in given for x in xs
+                                        if isinstance(x, Tracer)]])
+    for x in found:
+        if isinstance(x, Tracer) and x.owner.level > known:
+            raise UnexpectedTracerError(
+                f"{name} at {describe_line(here())} uses a traced {x.type} of {x.owner.what} that "
+                "it did not get as an argument and does not close over: an attribute of an object "
+                "or a global holds it. Pass it as an argument")
+
+
 class Custom(Primitive):
     """Apply a function that has rules of its own."""
 
@@ -107,6 +124,7 @@ class Custom(Primitive):
                     "(or nondiff_argnames) excludes. Take it out of them and let the rule give "
                     f"its derivative, or pass lax.stop_gradient({label})")
         more = jvp(program, args, [*leading, *[None] * (len(args) - rule.start)], what=name)[1]
+        no_strangers(name, more, args, leading)
         return [_sum(a, b) for a, b in zip(moved, more, strict=True)]
 
 
@@ -121,12 +139,15 @@ class CustomJvp(Custom):
             moved: Sequence[Any] = [None] * len(outs)
         else:
             outs, moved = rule.call(args[rule.hidden:at], args[at:], tangents[at:])
+            no_strangers(name, [*outs, *moved], args, tangents)
         return outs, self.through(moved, tangents, args, program, rule, name)
 
     def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
               name: str) -> list[Any]:
         grown = replace(rule, call=_batched_jvp(rule.call, batched[rule.hidden:], size))
-        return self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
+        outs = self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
+        no_strangers(name, outs, args)
+        return outs
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -173,6 +194,7 @@ class CustomVjp(Custom):
             moved = [None] * len(outs)
         else:
             outs, residuals, bwd = rule.call(args[rule.hidden:at], args[at:], moving)
+            no_strangers(name, [*outs, *residuals], args)
             types = tuple([t._replace(weak=False) if is_inexact(t.dtype) else None
                            for t in map(type_of, outs)])
             got = iter(custom_vjp_linear(*residuals, *[t for t in tangents[at:] if t is not None],
@@ -183,11 +205,16 @@ class CustomVjp(Custom):
     def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
               name: str) -> list[Any]:
         grown = replace(rule, call=_batched_fwd(rule.call, batched[rule.hidden:], size))
-        return self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
+        outs = self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
+        no_strangers(name, outs, args)
+        return outs
 
 
 class CustomVjpLinear(Primitive):
-    """Residuals, tangents -> output tangents; known only by its transpose, which is `bwd`."""
+    """Residuals, tangents -> output tangents; its transpose is `bwd`.
+
+    So it is itself the transpose of `bwd`, where `bwd` is linear: that is its forward mode.
+    """
 
     name, many, nested = "custom_vjp_linear", True, True
 
@@ -195,14 +222,13 @@ class CustomVjpLinear(Primitive):
               types: tuple[ArrayType | None, ...], name: str) -> list[ArrayType]:
         return [t for t in types if t is not None]
 
-    def jvp(self, tangents: Sequence[Any], outs: Any, *args: Any, moving: tuple[bool, ...],
-            name: str, **params: Any) -> list[Any]:
-        split = len(args) - sum(moving)
+    def jvp(self, tangents: Sequence[Any], outs: Any, *args: Any, **params: Any) -> list[Any]:
+        split = len(args) - sum(params["moving"])
         if any(t is not None for t in tangents[:split]):
-            raise no_forward_mode(name)
+            return jvp(forward_program(args, **params), args, tangents)[1]
         filled = [zeros(shape_of(x), x.dtype) if t is None else t
                   for t, x in zip(tangents[split:], args[split:], strict=True)]
-        return self(*args[:split], *filled, moving=moving, name=name, **params)
+        return self(*args[:split], *filled, **params)
 
     def transpose(self, cts: Sequence[Any], *args: Any, bwd: Callable[..., Any],
                   moving: tuple[bool, ...], types: tuple[ArrayType | None, ...],
@@ -216,23 +242,55 @@ class CustomVjpLinear(Primitive):
               moving: tuple[bool, ...], types: tuple[ArrayType | None, ...],
               name: str) -> list[Any]:
         split = len(args) - sum(moving)
-        flags = iter(batched[split:])
+        full = [x if b or i < split else broadcast_to(x, shape=(size, *shape_of(x)))
+                for i, (x, b) in enumerate(zip(args, batched, strict=True))]
         grown = tuple([None if t is None else t._replace(shape=(size, *t.shape)) for t in types])
-        mapped = [m and next(flags) for m in moving]
-        return self(*args, bwd=_batched_bwd(bwd, batched[:split], mapped, size), moving=moving,
-                    types=grown, name=name)
+        together = _batched_bwd(bwd, batched[:split], [True] * len(moving), size)
+        return self(*full, bwd=together, moving=moving, types=grown, name=name)
 
 
-def no_forward_mode(name: str) -> MissingRuleError:
+def forward_program(args: Sequence[Any], *, bwd: Callable[..., Any], moving: tuple[bool, ...],
+                    types: tuple[ArrayType | None, ...], name: str) -> Program:
+    """Residuals, tangents -> output tangents, by transposing `bwd`; made once for each `bwd`."""
+    split = len(args) - sum(moving)
+
+    def forward(*xs: Any) -> list[Any]:
+        kept: list[bool] = []
+
+        def pull(*cts: Any) -> list[Any]:
+            given = iter(cts)
+            found = bwd(xs[:split], [None if t is None else next(given) for t in types])
+            found = [ct for ct, m in zip(found, moving, strict=True) if m]
+            kept[:] = [ct is not None for ct in found]
+            return [ct for ct in found if ct is not None]
+
+        program = record(pull, [t for t in types if t is not None], what=name)
+        tangents = [t for t, k in zip(xs[split:], kept, strict=True) if k]
+        return [zeros(v.type.shape, v.type.dtype) if t is None else t for v, t in
+                zip(program.inputs, transpose(program, program.inputs, tangents), strict=True)]
+
+    made = bwd.__dict__.setdefault("forward", {})
+    key = tuple(map(type_of, args))
+    if key not in made:
+        try:
+            made[key] = record(forward, key, what=name)
+        except MissingRuleError as error:
+            raise no_forward_mode(name, error) from None
+    return made[key]
+
+
+def no_forward_mode(name: str, error: MissingRuleError) -> MissingRuleError:
+    reason = str(error).split(". ")[0]
     return MissingRuleError(
-        f"{name} at {describe_line(here())}: forward mode of a custom_vjp function is not defined "
-        "(jvp, jacfwd, hvp and linearize use it); its rule gives cotangents only. Use custom_jvp, "
-        "whose rule serves both modes, or jacrev in place of jacfwd")
+        f"{name} at {describe_line(here())}: forward mode of a custom_vjp function (jvp, jacfwd, "
+        "hvp and linearize use it) is the transpose of its bwd, and this bwd is not linear in the "
+        f"cotangent: {reason}. Use custom_jvp, whose rule serves both modes, or jacrev in place "
+        "of jacfwd")
 
 
-def run_linear(*args: Any, name: str, **params: Any) -> list[Any]:
+def run_linear(*args: Any, **params: Any) -> list[Any]:
     """The kernel of `custom_vjp_linear`, on every backend."""
-    raise no_forward_mode(name)
+    return forward_program(args, **params)(*args)
 
 
 def _batched_fwd(fwd: Callable[..., Any], batched: Sequence[bool], size: int) -> Any:
@@ -292,6 +350,7 @@ class CustomVmap(Custom):
         if any(batched[:at]):  # the rule does not know of these: the function itself does
             return list(batched_function(program, batched, size)(*args))
         outs, varies = rule.call(size, batched[at:], args[rule.hidden:at], args[at:])
+        no_strangers(name, outs, args)
         return [x if v else broadcast_to(x, shape=(size, *shape_of(x)))
                 for x, v in zip(outs, varies, strict=True)]
 

@@ -80,7 +80,8 @@ class Equation:
                             if isinstance(v, Program))
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)  # identity equality: programs are cache keys
+# Identity equality: programs are cache keys.
+@dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class Program:
     """A pure function: inputs -> outputs, with equations in evaluation order."""
 
@@ -164,7 +165,7 @@ class Program:
         """The program as aligned text, with the user's lines if asked for."""
         return to_text(self, sources=sources)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return to_text(self)
 
     def _repr_html_(self) -> str:

@@ -29,7 +29,8 @@ def arguments_of(tracer: Any) -> list[str]:
 def situation(tracer: Any, use: str) -> str:
     """What was needed, where, of which value, and why it is not there."""
     what = tracer.owner.what
-    why = ("vmap runs all lanes at once and each has a value of its own" if what == "vmap" else
+    why = ("vmap runs all lanes at once and each has a value of its own"
+           if what.startswith("vmap") else
            f"under {what} only its type is known while the function is traced")
     origin = tracer.owner.describe(tracer) if hasattr(tracer.owner, "describe") else ""
     lines = [f"{use} at {describe_line(here())} needs the value of a traced {tracer.type}; {why}."]
@@ -43,7 +44,7 @@ def situation(tracer: Any, use: str) -> str:
 
 def static_hint(tracer: Any) -> str:
     """How to make the arguments behind a value static, where the trace is one of jit's."""
-    if tracer.owner.what == "vmap":
+    if tracer.owner.what.startswith("vmap"):
         return ""
     names = [n for n in arguments_of(tracer) if not n.startswith("argument ")]
     roots = list(dict.fromkeys(n.split("[")[0].split(".")[0] for n in names))
@@ -79,16 +80,25 @@ def mask_error(tracer: Any, use: str) -> Exception:
         "x[lnp.nonzero(mask, size=n)]; to write use lnp.where(mask, new, x).")
 
 
-def size_error(tracer: Any, use: str) -> Exception:
+def size_error(tracer: Any, use: str, option: str = "size") -> Exception:
     return ConcretizationTypeError(
         f"{situation(tracer, use)}\n  The size of the result depends on values. Give it: "
-        f"{use}(..., size=n) pads or cuts to n elements.")
+        f"{use}(..., {option}=n) pads or cuts to n elements.")
+
+
+def known_error(tracer: Any, use: str) -> Exception:
+    return ConcretizationTypeError(
+        f"{situation(tracer, use)}\n  The shape of the result depends on it, so it must be known."
+        f"{static_hint(tracer)}")
+
+
+_DERIVATIVES = ("grad", "jvp", "vjp", "linearize", "jacfwd", "jacrev", "hessian", "hvp")
 
 
 def array_error(tracer: Any, function: str = "") -> Exception:
     """Where NumPy asks for the array itself; `function` is the lnp function to use instead."""
     use = f"use lnp.{function}" if function else "use the function of lucidfn.numpy of that name"
-    cut = ("" if tracer.owner.what not in ("grad", "jvp", "vjp", "linearize") else
+    cut = ("" if tracer.owner.what.split(" ")[0] not in _DERIVATIVES else
            " A plain ndarray would also cut the derivative; where that is meant use "
            "np.asarray(lf.stop_gradient(x)).")
     return TracerArrayConversionError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import MemberDescriptorType
 from typing import Any
@@ -96,7 +97,8 @@ class Primitive:
         trace = current.get()
         where = describe_line(trace.source or here())
         return FloatingPointNaNError("\n  ".join([
-            f"first {what}: {self.name} at {where} produced it from", *describe_operands(args)]))
+            f"first {what}: {self.name} at {where} produced it from", *describe_operands(args),
+            *hidden_by_where(self.name, args)]))
 
 
 def describe_operands(args: Sequence[Any]) -> list[str]:
@@ -116,9 +118,25 @@ def describe_operands(args: Sequence[Any]) -> list[str]:
     return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
 
 
+def hidden_by_where(name: str, args: Sequence[Any]) -> list[str]:
+    """Advice for 0 * inf and 0 / 0, which arise in derivatives of what `where` discards."""
+    if name not in ("mul", "div") or len(args) != 2:
+        return []
+    zero, infinite = [[bool(getattr(test, "any", lambda test=test: test)()) for test in tests]
+                      for tests in ([x == 0 for x in args], [abs(x) == math.inf for x in args])]
+    product = (zero[0] and infinite[1]) or (zero[1] and infinite[0])
+    if not (product if name == "mul" else zero[0] and zero[1]):
+        return []
+    return [f"{'0 * inf' if name == 'mul' else '0 / 0'}: if lnp.where discards this value, its "
+            "derivative is computed all the same. Mask the input too:",
+            "    lnp.where(ok, f(lnp.where(ok, x, 1.0)), 0.0)"]
+
+
 def value_range(x: Any) -> str:
     """min and max of a raw array, where it has them: what made a NaN is often visible there."""
     try:
+        if x.ndim and (bad := int((x != x).sum())):
+            return f"{bad} of {x.size} are NaN"
         return f"min {x.min():.6g}, max {x.max():.6g}" if x.size and x.ndim else f"value {x:.6g}"
     except Exception:
         return ""

@@ -84,7 +84,7 @@ class RecordTrace(Trace):
         if inputs and type(inputs[-1]) is Literal and not (primitive.many or primitive.effect) \
                 and all(type(a) is Literal for a in inputs):
             return eval_trace.process(primitive, args, params)  # stays a scalar, and weak
-        source = (self.source or here()) if self.lines else self.source
+        source = (self.source or current.get().source or here()) if self.lines else self.source
         if primitive.many:
             outputs = [Var(t) for t in inferred]
             self.equations.append(Equation(primitive, inputs, params, outputs, source))

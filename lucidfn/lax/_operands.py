@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import to_dtype, unwrap, weak_of, wrap
+from lucidfn.array import Array, to_dtype, unwrap, weak_of, wrap
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
@@ -76,9 +76,12 @@ def unary(primitive: Primitive, doc: str, *, name: str = "",
           keep_weak: bool = True) -> Callable[..., Any]:
     """`lax.name(x)`: one elementwise primitive on one array."""
 
+    kinds = primitive.kinds  # type: ignore[attr-defined]
+
     def function(x: Any, *, accuracy: Any = None) -> Any:
-        raw = array(x)
-        check(primitive, (raw,), {})
+        raw = x.value if type(x) is Array else array(x)
+        if kind_of(raw.dtype) not in kinds:
+            check(primitive, (raw,), {})  # raises
         return wrap(primitive(raw), weak_of(x) and keep_weak)
 
     return named(function, name or primitive.name, doc)
@@ -89,7 +92,13 @@ def binary(primitive: Primitive, doc: str, *, name: str = "",
     """`lax.name(x, y)`: one elementwise primitive on two arrays of one dtype."""
     name = name or primitive.name
 
+    kinds = primitive.kinds  # type: ignore[attr-defined]
+
     def function(x: Any, y: Any) -> Any:
+        if type(x) is Array and type(y) is Array and x.weak is y.weak:
+            a, b = x.value, y.value
+            if a.dtype == b.dtype and a.shape == b.shape and kind_of(a.dtype) in kinds:
+                return wrap(primitive(a, b), x.weak and keep_weak)
         raws, weak = same_dtype(name, x, y)
         if type(raws[0]) in SCALARS and type(raws[1]) in SCALARS:
             raws[0] = array(raws[0])

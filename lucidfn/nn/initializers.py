@@ -13,7 +13,6 @@ from typing import Any
 
 from lucidfn import ops, random
 from lucidfn.array import as_raw, to_dtype, unwrap, wrap
-from lucidfn.core.trace import shape_of
 from lucidfn.types import (
     as_dtype,
     complex_dtype,
@@ -243,9 +242,8 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
         if len(shape) not in (3, 4, 5) or shape[-2] > shape[-1]:
             raise ValueError("a delta orthogonal initializer takes shapes [*window, in, out] with "
                              f"one to three window axes and in <= out, got {shape}")
-        matrix = unwrap(orthogonal(scale, column_axis, default)(key, (shape[-1],) * 2, dtype))
-        centre = ops.slice_axis(matrix, 0, 0, shape[-2])
-        centre = ops.reshape(centre, shape=(*[1] * (len(shape) - 2), *shape_of(centre)))
+        centre = unwrap(orthogonal(scale, column_axis, default)(key, shape[-2:], dtype))
+        centre = ops.reshape(centre, shape=(*[1] * (len(shape) - 2), *shape[-2:]))
         around = tuple([((k - 1) // 2, k - 1 - (k - 1) // 2, 0) for k in shape[:-2]])
         return wrap(ops.pad(centre, ops.zero_like(centre),
                             widths=(*around, (0, 0, 0), (0, 0, 0))))

@@ -20,6 +20,7 @@ class Plan(NamedTuple):
     inputs: tuple[Labels, ...]
     output: Labels
     path: tuple[tuple[int, ...], ...]
+    direct: tuple[Any, Any, Labels] | None = None  # contract, batch, order: one dot_general
 
 
 def read_sublists(args: Sequence[Any]) -> tuple[list[Any], str]:
@@ -63,7 +64,26 @@ def plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], optimize: Any) ->
         once = sorted(k for k in set(seen) if seen.count(k) == 1 and k < ELLIPSIS)
         output = (*_dots(dots), *once)
     sizes = _sizes(inputs, shapes, subscripts)
-    return Plan(inputs, output, _path(inputs, output, sizes, optimize))
+    return Plan(inputs, output, _path(inputs, output, sizes, optimize),
+                _direct(inputs, shapes, output, sizes))
+
+
+def _direct(inputs: tuple[Labels, ...], shapes: tuple[tuple[int, ...], ...], output: Labels,
+            sizes: dict[int, int]) -> tuple[Any, Any, Labels] | None:
+    """The one product that this is, if it is one: nothing repeats or broadcasts."""
+    if len(inputs) != 2:
+        return None
+    x, y = inputs
+    whole = all(sizes[k] == n for ls, shape in zip(inputs, shapes, strict=True)
+                for k, n in zip(ls, shape, strict=True))
+    alone = [k for ls, other in ((x, y), (y, x)) for k in ls if k not in other and k not in output]
+    summed = [k for k in x if k in y and k not in output]
+    if len({*x}) < len(x) or len({*y}) < len(y) or not whole or alone or not summed:
+        return None
+    batch = [k for k in x if k in y and k in output]
+    labels = [*batch, *[k for k in x if k not in y], *[k for k in y if k not in x]]
+    pair = lambda ks: (tuple(map(x.index, ks)), tuple(map(y.index, ks)))
+    return pair(summed), pair(batch), tuple(map(labels.index, output))
 
 
 def _dots(count: int) -> Labels:
@@ -94,9 +114,6 @@ def _output_labels(term: str, dots: int, inputs: tuple[Labels, ...], subscripts:
                              "operand has")
         if output.count(label) > 1:
             raise ValueError(f"einsum {subscripts!r}: the output names {chr(label)!r} twice")
-    if dots and not has_dots:
-        raise ValueError(f"einsum {subscripts!r}: the operands have an ellipsis, so the output "
-                         "needs one too")
     return output
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lucidfn import ops
-from lucidfn.array import as_raw, asarray, promote, to_dtype, unwrap, wrap
+from lucidfn.array import as_raw, asarray, promote, to_dtype, wrap
+from lucidfn.array import unwrap as raw_of
 from lucidfn.core.trace import Tracer, shape_of
 from lucidfn.numpy.elementwise import _floats, clip, lift, mod, where
 from lucidfn.numpy.indexing import getitem
@@ -79,7 +80,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int | None = N
     axes = normal_axes(axis, f.ndim)
     if len(varargs) == 0:
         spacing: Sequence[Any] = [1.0] * len(axes)
-    elif len(varargs) == 1 and shape_of(unwrap(varargs[0])) == ():
+    elif len(varargs) == 1 and shape_of(raw_of(varargs[0])) == ():
         spacing = list(varargs) * len(axes)
     elif len(varargs) == len(axes):
         spacing = varargs
@@ -106,11 +107,11 @@ def _slope(f: Any, spacing: Any, axis: int, order: int) -> Any:
         raise ValueError(f"lnp.gradient: coordinates along axis {axis} must be a scalar or have "
                          f"shape ({n},), got {h.shape}")
     tail = (1,) * (f.ndim - 1 - axis)
-    gaps = wrap(ops.reshape(unwrap(gaps), shape=(n - 1, *tail)))
-    part = lambda i, j: wrap(ops.slice_axis(unwrap(f), axis, i, j))
-    step = lambda i, j: wrap(ops.slice_axis(unwrap(gaps), 0, i, j))
+    gaps = wrap(ops.reshape(raw_of(gaps), shape=(n - 1, *tail)))
+    part = lambda i, j: wrap(ops.slice_axis(raw_of(f), axis, i, j))
+    step = lambda i, j: wrap(ops.slice_axis(raw_of(gaps), 0, i, j))
     slopes = (part(1, n) - part(0, n - 1)) / gaps  # between neighbours
-    between = lambda i, j: wrap(ops.slice_axis(unwrap(slopes), axis, i, j))
+    between = lambda i, j: wrap(ops.slice_axis(raw_of(slopes), axis, i, j))
     first, last = between(0, 1), between(n - 2, n - 1)
     if order == 2:
         a, b, c, d = step(0, 1), step(1, 2), step(n - 3, n - 2), step(n - 2, n - 1)
@@ -118,7 +119,7 @@ def _slope(f: Any, spacing: Any, axis: int, order: int) -> Any:
         last = last + (last - between(n - 3, n - 2)) * d / (c + d)
     left, right = step(0, n - 2), step(1, n - 1)
     inner = (between(0, n - 2) * right + between(1, n - 1) * left) / (left + right)
-    return wrap(ops.concatenate(*map(unwrap, (first, inner, last)), axis=axis))
+    return wrap(ops.concatenate(*map(raw_of, (first, inner, last)), axis=axis))
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
@@ -132,14 +133,14 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
         x = _floating(x)
         if x.ndim == 1:
             tail = (1,) * (y.ndim - 1 - axis)
-            step = wrap(ops.reshape(unwrap(diff(x)), shape=(x.shape[0] - 1, *tail)))
+            step = wrap(ops.reshape(raw_of(diff(x)), shape=(x.shape[0] - 1, *tail)))
         else:
             step = diff(x, axis=axis)
-    part = lambda i, j: wrap(ops.slice_axis(unwrap(y), axis, min(i, j), j))
+    part = lambda i, j: wrap(ops.slice_axis(raw_of(y), axis, min(i, j), j))
     return sum_(step * (part(1, n) + part(0, max(n - 1, 0))) * 0.5, axis=axis)
 
 
-def unwrap_phase(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * math.pi) -> Any:
+def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * math.pi) -> Any:
     """Take out jumps of more than half a period between neighbours."""
     p = asarray(p)
     if kind_of(p.dtype) != 1 or isinstance(period, float):
@@ -147,15 +148,15 @@ def unwrap_phase(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * 
     axis = normal_axis(axis, p.ndim)
     step = diff(p, axis=axis)
     half = period // 2 if kind_of(p.dtype) == 1 else period / 2
-    low = -half if kind_of(p.dtype) != 1 or period % 2 == 0 else -half - 1
+    low = -half
     folded = mod(step - low, period) + low
     if kind_of(p.dtype) != 1 or period % 2 == 0:
         folded = where((folded == low) & (step > 0), half, folded)
-    limit = half if discont is None else discont
+    limit = period / 2 if discont is None else discont
     jump = where(abs(step) < limit, 0, folded - step)
-    start = ops.slice_axis(unwrap(p), axis, 0, 1)
-    rest = ops.slice_axis(unwrap(p), axis, 1, p.shape[axis])
-    moved = unwrap(wrap(rest) + cumsum(jump, axis=axis))
+    start = ops.slice_axis(raw_of(p), axis, 0, 1)
+    rest = ops.slice_axis(raw_of(p), axis, 1, p.shape[axis])
+    moved = raw_of(wrap(rest) + cumsum(jump, axis=axis))
     return wrap(ops.concatenate(start, to_dtype(moved, start.dtype), axis=axis))
 
 
@@ -180,7 +181,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
         x, xp = mod(x, size), mod(xp, size)
         order = argsort(xp)
         xp, fp = getitem(xp, order), getitem(fp, order)
-        ends = lambda v, d: wrap(ops.concatenate(*[unwrap(r) for r in (
+        ends = lambda v, d: wrap(ops.concatenate(*[raw_of(r) for r in (
             getitem(v, slice(-1, None)) - d, v, getitem(v, slice(None, 1)) + d)], axis=0))
         xp, fp = ends(xp, size), ends(fp, 0)
     n = xp.shape[0]
@@ -227,14 +228,12 @@ def correlate(a: Any, v: Any, mode: str = "valid", *, precision: Any = None,
 
 
 def _sequences(a: Any, v: Any, name: str, preferred: Any) -> tuple[Any, Any]:
-    (x, y), _ = lift(a, v)
+    (x, y), _ = lift(a, v, to_float=True)
     if x.ndim != 1 or y.ndim != 1 or 0 in (x.shape[0], y.shape[0]):
         raise ValueError(f"lnp.{name} takes two 1-d arrays with elements, got shapes {x.shape} and "
                          f"{y.shape}")
     if preferred is not None:
         return to_dtype(x, as_dtype(preferred)), to_dtype(y, as_dtype(preferred))
-    if kind_of(x.dtype) == 0:
-        return to_dtype(x, as_dtype(int)), to_dtype(y, as_dtype(int))
     return x, y
 
 
@@ -278,13 +277,13 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: in
         norm = total - ddof
     else:
         norm = total - ddof * sum_(w * wrap(to_dtype(as_raw(aweights), x.dtype))) / total
-    away = x - wrap(ops.reshape(unwrap(center), shape=(x.shape[0], 1)))
+    away = x - wrap(ops.reshape(raw_of(center), shape=(x.shape[0], 1)))
     other = away if w is None else away * w
     if kind_of(x.dtype) == 3:
-        other = wrap(ops.conj(unwrap(other)))
-    out = matmul(away, wrap(ops.permute(unwrap(other), order=(1, 0)))) / norm
+        other = wrap(ops.conj(raw_of(other)))
+    out = matmul(away, wrap(ops.permute(raw_of(other), order=(1, 0)))) / norm
     if out.shape == (1, 1):
-        out = wrap(ops.reshape(unwrap(out), shape=()))
+        out = wrap(ops.reshape(raw_of(out), shape=()))
     return out
 
 
@@ -309,17 +308,17 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, dtype: Any = None) -> A
     if c.ndim == 0:
         return c / c
     n = c.shape[0]
-    raw = unwrap(c)
+    raw = raw_of(c)
     line = ops.slice_axis(ops.reshape(raw, shape=(n * n,)), 0, 0, n * n, n + 1)
     size = ops.sqrt(ops.real(line) if kind_of(raw.dtype) == 3 else line)
     out = c / wrap(ops.reshape(size, shape=(n, 1))) / wrap(size)
     if kind_of(raw.dtype) == 3:
-        parts = [ops.clamp(-1.0, part(unwrap(out)), 1.0) for part in (ops.real, ops.imag)]
+        parts = [ops.clamp(-1.0, part(raw_of(out)), 1.0) for part in (ops.real, ops.imag)]
         return wrap(ops.complex_(*parts))
     return clip(out, -1, 1)
 
 
 __all__ = [
     "convolve", "corrcoef", "correlate", "cov", "diff", "ediff1d", "gradient", "interp",
-    "trapezoid", "unwrap_phase",
+    "trapezoid", "unwrap",
 ]

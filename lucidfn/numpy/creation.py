@@ -1,11 +1,11 @@
-"""Making arrays: from values, from a shape, from ranges; grids, diagonals and windows."""
+"""Making arrays: from values, from a shape, from ranges; triangles and diagonals."""
 
 from __future__ import annotations
 
 import builtins
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from lucidfn.types import (
     bool_,
     default_dtype_of,
     int32,
-    is_inexact,
     kind_of,
 )
 
@@ -40,6 +39,8 @@ def static_int(x: Any, use: str) -> int:
 
 def shape_tuple(shape: Any, name: str) -> tuple[int, ...]:
     """A shape from an integer or a sequence of integers."""
+    if type(shape) is int and shape >= 0:
+        return (shape,)
     if isinstance(shape, (Array, np.ndarray)):
         shape = np.asarray(shape).tolist()
     if hasattr(shape, "__index__") and not (isinstance(shape, Tracer) and shape.ndim):
@@ -124,26 +125,19 @@ def fromfile(*args: Any, **options: Any) -> Any:
     return Array(np.fromfile(*args, **options))
 
 
-def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float,
-                 **options: Any) -> Any:
-    """`function` of the index arrays of a shape."""
-    return function(*indices(shape_tuple(shape, "fromfunction"), dtype=dtype), **options)
-
-
 # ------------------------------------------------------------------ from a shape
-
-def _full(shape: tuple[int, ...], dtype: Any, value: Any) -> Any:
-    return wrap(ops.full(shape=shape, dtype=dtype, value=value))
-
 
 def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros."""
-    return full(shape, 0, default_dtype_of(float) if dtype is None else dtype)
+    dtype = default_dtype_of(float) if dtype is None else as_dtype(dtype)
+    return wrap(ops.zeros(shape_tuple(shape, "zeros"), dtype))
 
 
 def ones(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of ones."""
-    return full(shape, 1, default_dtype_of(float) if dtype is None else dtype)
+    dtype = default_dtype_of(float) if dtype is None else as_dtype(dtype)
+    return wrap(ops.full(shape=shape_tuple(shape, "ones"), dtype=dtype,
+                         value=ops.ONE[kind_of(dtype)]))
 
 
 def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
@@ -155,26 +149,28 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) 
     """An array of one value; `fill_value` may be an array, which is broadcast."""
     sizes, raw = shape_tuple(shape, "full"), unwrap(fill_value)
     if type(raw) in SCALARS:
+        weak = dtype is None and type(raw) is not bool
         dtype = default_dtype_of(type(raw)) if dtype is None else as_dtype(dtype)
-        return _full(sizes, dtype, to_dtype(raw, dtype))
+        return wrap(ops.full(shape=sizes, dtype=dtype, value=to_dtype(raw, dtype)), weak)
     raw = as_raw(raw, None if dtype is None else as_dtype(dtype))
     return wrap(ops.broadcast_to(raw, shape=sizes), dtype is None and weak_of(fill_value))
 
 
-def _like(a: Any, dtype: Any, shape: Any) -> tuple[Any, Any]:
+def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
     if not (hasattr(a, "shape") and hasattr(a, "dtype")):
         a = _asarray(a)
-    return a.shape if shape is None else shape, a.dtype if dtype is None else dtype
+    out = full(a.shape if shape is None else shape, value, a.dtype if dtype is None else dtype)
+    return wrap(unwrap(out), True) if dtype is None and weak_of(a) else out
 
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros of the shape and dtype of a."""
-    return full(*_with_value(_like(a, dtype, shape), 0))
+    return _like(a, 0, dtype, shape)
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Ones of the shape and dtype of a."""
-    return full(*_with_value(_like(a, dtype, shape), 1))
+    return _like(a, 1, dtype, shape)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *,
@@ -186,11 +182,7 @@ def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *,
 def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *,
               device: Any = None) -> Any:
     """One value, in the shape and dtype of a."""
-    return full(*_with_value(_like(a, dtype, shape), fill_value))
-
-
-def _with_value(like: tuple[Any, Any], value: Any) -> tuple[Any, Any, Any]:
-    return like[0], value, like[1]
+    return _like(a, fill_value, dtype, shape)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
@@ -236,7 +228,8 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
         raise ValueError("lnp.arange: step must not be 0")
     if first == 0 and by == 1 and kind_of(target) in (1, 2):
         return wrap(ops.iota(shape=(builtins.max(0, math.ceil(last)),), dtype=target, axis=0))
-    return Array(np.arange(first, last, by).astype(target))
+    span: Any = (first, last, by)
+    return Array(np.arange(*span).astype(target))
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
@@ -298,68 +291,6 @@ def _expand(x: Any, axis: int) -> Any:
     return wrap(ops.reshape(raw, shape=(*raw.shape[:at], 1, *raw.shape[at:])))
 
 
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
-    """Coordinate arrays of a grid, one for each vector; "xy" swaps the first two axes."""
-    if indexing not in ("xy", "ij"):
-        raise ValueError(f"lnp.meshgrid: indexing is 'xy' or 'ij', got {indexing!r}")
-    raws = [as_raw(x) for x in xi]
-    for raw in raws:
-        if len(raw.shape) > 1:
-            raise ValueError(f"lnp.meshgrid takes vectors, got shape {raw.shape}")
-    places = list(range(len(raws)))
-    if indexing == "xy" and len(raws) > 1:
-        places[:2] = 1, 0
-    sizes = [1] * len(raws)
-    for raw, place in zip(raws, places, strict=True):
-        sizes[place] = math.prod(raw.shape)
-    out = []
-    for raw, place in zip(raws, places, strict=True):
-        own = tuple([n if i == place else 1 for i, n in enumerate(sizes)])
-        raw = ops.reshape(raw, shape=own)
-        out.append(wrap(raw if sparse else ops.broadcast_to(raw, shape=tuple(sizes))))
-    return out
-
-
-def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
-    """The index of every element of a shape, along each axis: stacked, or a tuple if sparse."""
-    sizes = shape_tuple(dimensions, "indices")
-    target = default_dtype_of(int) if dtype is None else as_dtype(dtype)
-    rank = len(sizes)
-    if sparse:
-        own = [tuple([n if i == k else 1 for i, n in enumerate(sizes)]) for k in range(rank)]
-        return tuple([wrap(ops.iota(shape=s, dtype=target, axis=k)) for k, s in enumerate(own)])
-    if not rank:
-        return zeros((0,), target)
-    each = [ops.iota(shape=(1, *sizes), dtype=target, axis=k + 1) for k in range(rank)]
-    return wrap(ops.concatenate(*each, axis=0))
-
-
-class _Grid:
-    """`mgrid[0:3, 0:1:5j]` (dense) and `ogrid` (sparse): coordinate arrays by slicing."""
-
-    def __init__(self, name: str, function: Any):
-        self._name, self._function = name, function
-
-    def __getitem__(self, key: Any) -> Any:
-        parts = key if isinstance(key, tuple) else (key,)
-        plain = tuple([slice(*[None if b is None else _number(b, f"lnp.{self._name}")
-                               for b in (p.start, p.stop, p.step)]) for p in parts])
-        out = self._function[plain if isinstance(key, tuple) else plain[0]]
-        if isinstance(out, tuple):
-            return tuple([Array(_default_width(o)) for o in out])
-        return Array(_default_width(out))
-
-    def __repr__(self) -> str:
-        return f"lnp.{self._name}"
-
-
-def _default_width(x: np.ndarray) -> np.ndarray:
-    return x.astype(default_dtype_of(float if is_inexact(x.dtype) else int))
-
-
-mgrid, ogrid = _Grid("mgrid", np.mgrid), _Grid("ogrid", np.ogrid)
-
-
 # ------------------------------------------------------------------ triangles, diagonals
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
@@ -383,7 +314,8 @@ def _triangle(name: str, m: Any, k: int, keep: bool) -> Any:
     raw = as_raw(m)
     if len(raw.shape) < 2:
         raise ValueError(f"lnp.{name} takes matrices, got shape {raw.shape}")
-    mask = _compare_places(ops.ge, *raw.shape[-2:], static_int(k, f"lnp.{name}"))
+    n, m_ = raw.shape[-2:]
+    mask = _compare_places(ops.ge, n, m_, static_int(k, f"lnp.{name}"))
     zero = ops.zero_like(raw)
     return wrap(ops.select(mask, raw, zero) if keep else ops.select(mask, zero, raw), weak_of(m))
 
@@ -432,42 +364,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
                                 axis=1))
 
 
-# ------------------------------------------------------------------ windows
-
-def _window(function: Callable[..., np.ndarray], M: int, *args: Any) -> Any:
-    m = static_int(M, f"lnp.{function.__name__}")
-    return Array(function(m, *args).astype(default_dtype_of(float)))
-
-
-def bartlett(M: int) -> Any:
-    """The triangular window of M points, zero at both ends."""
-    return _window(np.bartlett, M)
-
-
-def blackman(M: int) -> Any:
-    """The Blackman window of M points."""
-    return _window(np.blackman, M)
-
-
-def hamming(M: int) -> Any:
-    """The Hamming window of M points."""
-    return _window(np.hamming, M)
-
-
-def hanning(M: int) -> Any:
-    """The Hann window of M points."""
-    return _window(np.hanning, M)
-
-
-def kaiser(M: int, beta: Any) -> Any:
-    """The Kaiser window of M points with shape parameter beta."""
-    return _window(np.kaiser, M, _number(beta, "lnp.kaiser"))
-
-
 __all__ = [
-    "arange", "array", "asarray", "bartlett", "blackman", "copy", "diag", "diagflat", "diagonal",
-    "empty", "empty_like", "eye", "from_dlpack", "frombuffer", "fromfile", "fromfunction",
-    "fromiter", "fromstring", "full", "full_like", "geomspace", "hamming", "hanning", "identity",
-    "indices", "kaiser", "linspace", "logspace", "meshgrid", "mgrid", "ogrid", "ones", "ones_like",
-    "tri", "tril", "triu", "vander", "zeros", "zeros_like",
+    "arange", "array", "asarray", "copy", "diag", "diagflat", "diagonal", "empty", "empty_like",
+    "eye", "from_dlpack", "frombuffer", "fromfile", "fromiter", "fromstring", "full", "full_like",
+    "geomspace", "identity", "linspace", "logspace", "ones", "ones_like", "tri", "tril", "triu",
+    "vander", "zeros", "zeros_like",
 ]

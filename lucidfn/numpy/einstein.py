@@ -12,7 +12,7 @@ from lucidfn.array import to_dtype, unwrap, wrap
 from lucidfn.core.trace import shape_of
 from lucidfn.numpy._einsum import Labels, plan, read_sublists
 from lucidfn.numpy.elementwise import lift
-from lucidfn.numpy.linear import take_diagonal
+from lucidfn.numpy.linear import pair, take_diagonal
 from lucidfn.numpy.reductions import no_out
 from lucidfn.types import as_dtype, promote_types
 
@@ -39,15 +39,24 @@ def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any =
         arrays, text = read_sublists((subscripts, *operands))
     if not arrays:
         raise ValueError("einsum needs at least one operand")
-    raws, weak = lift(*arrays)
+    if len(arrays) == 2:
+        *raws, weak, _ = pair(*arrays)
+    else:
+        raws, weak = lift(*arrays)
     if preferred_element_type is not None:
         wide = promote_types(raws[0].dtype, as_dtype(preferred_element_type))
         raws, weak = [to_dtype(r, wide) for r in raws], False
     shapes = tuple([r.shape for r in raws])
     if isinstance(optimize, list):
         optimize = tuple(s if isinstance(s, str) else tuple(s) for s in optimize)
-    inputs, output, path = plan(text, shapes, optimize)
-    result = _evaluate(raws, inputs, output, path)
+    inputs, output, path, direct = plan(text, shapes, optimize)
+    if direct is None:
+        result = _evaluate(raws, inputs, output, path)
+    else:
+        contract, batch, order = direct
+        result = ops.dot_general(*raws, contract=contract, batch=batch)
+        if order != tuple(range(len(order))):
+            result = ops.permute(result, order=order)
     if preferred_element_type is not None:
         result = to_dtype(result, as_dtype(preferred_element_type))
     return wrap(result, weak)

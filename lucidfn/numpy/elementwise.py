@@ -78,9 +78,9 @@ def binary(primitive: Primitive, name: str, doc: str, *, to_float: bool = False,
             b = y.value if type(y) is Array else y if isinstance(y, Tracer) else None
             dtype = a.dtype
             if b is None:
-                # A Python float beside floats: every dtype holds it as well as it can.
-                simple = type(y) is float and is_inexact(dtype) and not x.weak
-                b, weak = y, False
+                # A Python number beside floats: every dtype holds it as well as it can.
+                simple = (type(y) is float or type(y) is int) and is_inexact(dtype) and not x.weak
+                b, weak = (float(y) if simple else y), False
             else:
                 weak = x.weak
                 simple = b.dtype == dtype and y.weak is weak and (

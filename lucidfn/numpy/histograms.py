@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, to_dtype, wrap
-from lucidfn.core.messages import size_error
+from lucidfn.core.messages import known_error, size_error
 from lucidfn.core.trace import Tracer, dtype_of, shape_of
 from lucidfn.numpy.creation import linspace, static_int
 from lucidfn.numpy.elementwise import lift
@@ -32,7 +33,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
                         f"{raw.shape}")
     raw = to_dtype(raw, int32) if raw.dtype.itemsize < 4 else raw
     if length is None:
-        value = np.asarray(look(raw, size_error, "lnp.bincount"))
+        value = np.asarray(look(raw, partial(size_error, option="length"), "lnp.bincount"))
         if value.size and value.min() < 0:
             raise ValueError("lnp.bincount: x must not have negative elements")
         length = builtins.max(int(value.max()) + 1 if value.size else 0,
@@ -60,7 +61,7 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     """The edges of the bins: given ones, or so many of equal width from min to max."""
     raw = _flat(as_raw(a))
     if isinstance(bins, str):
-        value = np.asarray(look(raw, size_error, f"bins={bins!r}"))
+        value = np.asarray(look(raw, known_error, f"bins={bins!r}"))
         return wrap(np.histogram_bin_edges(value, bins, range).astype(float_type_for(raw.dtype)))
     if np.ndim(bins) == 1:
         return wrap(as_raw(bins))
@@ -116,8 +117,7 @@ def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, weights: Any 
     """(counts, x edges, y edges) of pairs."""
     (a, b), _ = lift(x, y)
     sample = ops.concatenate(*[ops.reshape(r, shape=(*shape_of(r), 1)) for r in (a, b)], axis=1)
-    if np.ndim(bins) == 1 and not isinstance(bins, (list, tuple)) or (
-            isinstance(bins, (list, tuple)) and len(bins) != 2):
+    if not (isinstance(bins, (list, tuple)) and len(bins) == 2):
         bins = [bins, bins]
     counts, edges = histogramdd(wrap(sample), bins, range, weights, density)
     return counts, edges[0], edges[1]

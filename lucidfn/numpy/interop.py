@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lucidfn.array import Array
-from lucidfn.core.messages import array_error
 from lucidfn.core.source import describe_line, here
-from lucidfn.core.trace import Tracer
 
 namespace: Mapping[str, Any] = {}  # of lucidfn.numpy; filled when the methods are installed
 
@@ -52,25 +49,26 @@ def array_function(x: Any, function: Callable[..., Any], types: Any, args: Any,
     module = getattr(function, "__module__", "") or "numpy"
     name = f"{module.removeprefix('numpy').lstrip('.')}.{function.__name__}".lstrip(".")
     options = dict(options)
-    refuse_options(f"np.{name}", options, None)
+    refuse_out(f"np.{name}", options)
     return find(name, f"np.{name}")(*args, **options)
 
 
-def refuse_options(name: str, options: dict[str, Any], allowed: tuple[str, ...] | None) -> None:
+def refuse_out(name: str, options: dict[str, Any]) -> None:
     out = options.pop("out", None)
-    if out is not None and out != (None,):
+    if any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
         raise TypeError(f"{name} at {describe_line(here())} would write a traced array into an "
                         "ndarray (`out=`, or an in-place operator such as a += x); make a new "
                         "array: a = a + x")
-    where = options.pop("where", True)
-    if where is not True:
-        if isinstance(where, (Array, Tracer)) or allowed is None:
-            options["where"] = where
+
+
+def refuse_options(name: str, options: dict[str, Any], allowed: tuple[str, ...]) -> None:
+    refuse_out(name, options)
+    if options.pop("where", True) is not True:
         raise TypeError(f"{name} on traced arrays takes no where=; use lnp.where(condition, "
                         "result, other)")
     for key in ("casting", "order", "subok", "signature"):
         options.pop(key, None)
-    unknown = [k for k in options if allowed is not None and k not in allowed]
+    unknown = [k for k in options if k not in allowed]
     if unknown:
         raise TypeError(f"{name} on traced arrays takes no {unknown[0]}=")
 
@@ -88,4 +86,4 @@ def find(name: str, numpy_name: str) -> Callable[..., Any]:
     return found
 
 
-__all__ = ["array_error", "array_function", "array_ufunc", "namespace"]
+__all__ = ["array_function", "array_ufunc", "namespace"]

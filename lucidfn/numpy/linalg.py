@@ -144,9 +144,12 @@ def inv(a: Any) -> Any:
 def pinv(a: Any, rtol: Any = None, hermitian: bool = False, *, rcond: Any = None) -> Any:
     """Moore-Penrose pseudoinverses; singular values below rtol times the largest count as 0.
 
-    rtol defaults to 10 * max(rows, columns) * eps. The derivative is that of constant rank.
+    rtol defaults to 10 * max(rows, columns) * eps. The derivative is that of constant rank. A
+    `hermitian` input is made so first, (a + a^H) / 2.
     """
-    raw = _matrices(a, "pinv")
+    raw = _matrices(a, "pinv", square=hermitian)
+    if hermitian:
+        raw = _symmetric(raw)
     rtol = rcond if rtol is None else rtol
     real = real_dtype(raw.dtype)
     if rtol is None:

@@ -18,7 +18,7 @@ from lucidfn.types import as_dtype, kind_of, promote_types
 NONE = ((), ())
 
 
-def _pair(a: Any, b: Any, preferred: Any = None) -> tuple[Any, Any, bool, Any]:
+def pair(a: Any, b: Any, preferred: Any = None) -> tuple[Any, Any, bool, Any]:
     """Two raw arrays at their common dtype, whether it is weak, and the dtype wanted instead."""
     if type(a) is Array and type(b) is Array and a.value.dtype is b.value.dtype \
             and preferred is None:
@@ -45,7 +45,7 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
     >>> lnp.matmul(lnp.ones((2, 3)), lnp.ones(3)).tolist()
     [3.0, 3.0]
     """
-    x, y, weak, wanted = _pair(a, b, preferred_element_type)
+    x, y, weak, wanted = pair(a, b, preferred_element_type)
     m, n = len(x.shape), len(y.shape)
     if not m or not n:
         raise ValueError(f"matmul got {type_of(x)} and {type_of(y)}; both must have an axis. Use "
@@ -106,7 +106,7 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
 
     A scalar operand multiplies.
     """
-    x, y, weak, wanted = _pair(a, b, preferred_element_type)
+    x, y, weak, wanted = pair(a, b, preferred_element_type)
     if x.ndim == 0 or y.ndim == 0:
         return _finish(ops.mul(x, y), weak, wanted)
     along = y.ndim - 2 if y.ndim > 1 else 0
@@ -116,7 +116,7 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
 
 def vdot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
     """Inner product of two flattened arrays, the first one conjugated."""
-    x, y, weak, wanted = _pair(a, b, preferred_element_type)
+    x, y, weak, wanted = pair(a, b, preferred_element_type)
     x, y = (ops.reshape(r, shape=(math.prod(r.shape),)) for r in (x, y))
     return _finish(ops.dot_general(_conj(x), y, contract=((0,), (0,)), batch=NONE), weak, wanted)
 
@@ -127,7 +127,7 @@ def _conj(x: Any) -> Any:
 
 def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
     """Sum of products over the last axes; a scalar operand multiplies."""
-    x, y, weak, wanted = _pair(a, b, preferred_element_type)
+    x, y, weak, wanted = pair(a, b, preferred_element_type)
     if x.ndim == 0 or y.ndim == 0:
         return _finish(ops.mul(x, y), weak, wanted)
     out = ops.dot_general(x, y, contract=((x.ndim - 1,), (y.ndim - 1,)), batch=NONE)
@@ -137,7 +137,7 @@ def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any 
 def outer(a: Any, b: Any, out: None = None) -> Any:
     """All products of an element of a with one of b; both are flattened."""
     no_out(out, "outer")
-    x, y, weak, _ = _pair(a, b)
+    x, y, weak, _ = pair(a, b)
     x = ops.reshape(x, shape=(math.prod(x.shape), 1))
     return wrap(ops.mul(x, ops.reshape(y, shape=(1, math.prod(y.shape)))), weak)
 
@@ -145,7 +145,7 @@ def outer(a: Any, b: Any, out: None = None) -> Any:
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1, precision: Any = None,
            preferred_element_type: Any = None) -> Any:
     """Inner products along an axis, the first operand conjugated; other axes broadcast."""
-    x, y, weak, wanted = _pair(x1, x2, preferred_element_type)
+    x, y, weak, wanted = pair(x1, x2, preferred_element_type)
     x = ops.move_axis(x, normal_axis(axis, x.ndim), x.ndim - 1)
     y = ops.move_axis(y, normal_axis(axis, y.ndim), y.ndim - 1)
     _check_contracted(x, y, x.ndim - 1, y.ndim - 1)
@@ -162,14 +162,14 @@ def _product(x: Any, y: Any) -> Any:
 
 def matvec(x1: Any, x2: Any, /) -> Any:
     """Matrices times vectors: (..., m, n), (..., n) -> (..., m)."""
-    x, y, weak, _ = _pair(x1, x2)
+    x, y, weak, _ = pair(x1, x2)
     out = _product(x, ops.reshape(y, shape=(*y.shape, 1)))
     return wrap(ops.reshape(out, shape=shape_of(out)[:-1]), weak)
 
 
 def vecmat(x1: Any, x2: Any, /) -> Any:
     """Conjugated vectors times matrices: (..., n), (..., n, m) -> (..., m)."""
-    x, y, weak, _ = _pair(x1, x2)
+    x, y, weak, _ = pair(x1, x2)
     out = _product(ops.reshape(_conj(x), shape=(*x.shape[:-1], 1, x.shape[-1])), y)
     shape = shape_of(out)
     return wrap(ops.reshape(out, shape=(*shape[:-2], shape[-1])), weak)
@@ -178,24 +178,24 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
 def tensordot(a: Any, b: Any, axes: Any = 2, *, precision: Any = None,
               preferred_element_type: Any = None) -> Any:
     """Sum of products over `axes`: how many (last of a, first of b), or two lists of axes."""
-    x, y, weak, wanted = _pair(a, b, preferred_element_type)
+    x, y, weak, wanted = pair(a, b, preferred_element_type)
     if hasattr(axes, "__index__"):
         n = axes.__index__()
         if n > min(x.ndim, y.ndim):
             raise ValueError(f"tensordot got {type_of(x)} and {type_of(y)}, which have fewer than "
                              f"axes={n} axes")
-        pair = tuple(range(x.ndim - n, x.ndim)), tuple(range(n))
+        contract = tuple(range(x.ndim - n, x.ndim)), tuple(range(n))
     else:
         left, right = axes
-        pair = normal_axes(left, x.ndim), normal_axes(right, y.ndim)
-    if len(pair[0]) != len(pair[1]):
+        contract = normal_axes(left, x.ndim), normal_axes(right, y.ndim)
+    if len(contract[0]) != len(contract[1]):
         raise ValueError(f"tensordot needs as many axes of a as of b, got axes={axes}")
-    return _finish(ops.dot_general(x, y, contract=pair, batch=NONE), weak, wanted)
+    return _finish(ops.dot_general(x, y, contract=contract, batch=NONE), weak, wanted)
 
 
 def kron(a: Any, b: Any) -> Any:
     """Kronecker product: blocks of b, each scaled by an element of a."""
-    x, y, weak, _ = _pair(a, b)
+    x, y, weak, _ = pair(a, b)
     rank = max(x.ndim, y.ndim)
     left = (1,) * (rank - x.ndim) + x.shape
     right = (1,) * (rank - y.ndim) + y.shape
@@ -214,7 +214,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y, weak, _ = _pair(a, b)
+    x, y, weak, _ = pair(a, b)
     x = ops.move_axis(x, normal_axis(axisa, x.ndim), x.ndim - 1)
     y = ops.move_axis(y, normal_axis(axisb, y.ndim), y.ndim - 1)
     p, q = x.shape[-1], y.shape[-1]

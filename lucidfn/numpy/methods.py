@@ -16,7 +16,8 @@ from lucidfn import ops
 from lucidfn.array import Array, as_raw, weak_of, wrap
 from lucidfn.core.trace import Tracer
 from lucidfn.numpy import conversions, interop
-from lucidfn.numpy.indexing import IndexUpdate, getitem
+from lucidfn.numpy.indexing import getitem
+from lucidfn.numpy.updates import IndexUpdate
 from lucidfn.types import as_dtype, dtype_name
 
 Function = Callable[..., Any]

@@ -10,12 +10,13 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, to_dtype, unwrap, weak_of, wrap
-from lucidfn.core.messages import size_error
+from lucidfn.core.messages import known_error
 from lucidfn.core.trace import Tracer, dtype_of, shape_of
 from lucidfn.numpy.creation import arange, linspace, static_int
 from lucidfn.numpy.indexing import look
+from lucidfn.numpy.joining import concatenate
 from lucidfn.numpy.reductions import max, mean, min, normal_axes, normal_axis
-from lucidfn.numpy.shape import atleast_1d, concatenate, flip, ravel, take_axis, transpose
+from lucidfn.numpy.shape import atleast_1d, flip, ravel, take_axis, transpose
 from lucidfn.types import SCALARS, int32, is_inexact
 
 Widths = Sequence[tuple[int, int]]
@@ -63,8 +64,8 @@ def _pairs(spec: Any, rank: int, name: str) -> list[tuple[Any, Any]]:
     if not isinstance(spec, (tuple, list, np.ndarray)) or np.ndim(spec) == 0:
         n = number(spec if np.ndim(spec) == 0 else np.asarray(spec))
         return [(n, n)] * rank
-    items = [tuple(map(number, p)) if isinstance(p, (tuple, list, np.ndarray)) else number(p)
-             for p in spec]
+    items: list[Any] = [tuple(map(number, p)) if isinstance(p, (tuple, list, np.ndarray))
+                        else number(p) for p in spec]
     if not isinstance(items[0], tuple):
         items = [(items[0], items[-1])] if len(items) <= 2 else items
     items = [(p[0], p[-1]) if isinstance(p, tuple) else (p, p) for p in items]
@@ -103,7 +104,7 @@ def _pad_constant(raw: Any, widths: Widths, values: list[tuple[Any, Any]]) -> An
 _STATISTICS: dict[str, Callable[..., Any]] = {}
 
 
-def _pad_axis(raw: Any, axis: int, before: int, after: int, mode: str, options: dict[str, Any],
+def _pad_axis(raw: Any, axis: int, before: int, after: int, mode: Any, options: dict[str, Any],
               rank: int) -> Any:
     n = raw.shape[axis]
     if n == 0:
@@ -236,7 +237,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None, *,
 def _static_indices(obj: Any, use: str) -> Any:
     if isinstance(obj, (slice, int)):
         return obj
-    value = np.asarray(look(as_raw(obj), size_error, use))
+    value = np.asarray(look(as_raw(obj), known_error, use))
     return value.astype(int) if value.size == 0 else value
 
 
@@ -266,7 +267,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     """Without the zeros at the front ("f") and the back ("b") of each axis (or of some)."""
     raw = as_raw(filt)
-    there = np.asarray(look(raw, size_error, "lnp.trim_zeros")) != 0
+    there = np.asarray(look(raw, known_error, "lnp.trim_zeros")) != 0
     for i in normal_axes(axis, len(raw.shape)):
         found = np.flatnonzero(there.any(axis=tuple(k for k in range(there.ndim) if k != i)))
         n = raw.shape[i]

@@ -36,7 +36,7 @@ Axis = int | Sequence[int] | None
 
 def normal_axis(axis: Any, rank: int) -> int:
     """An axis counted from the front; ValueError if there is none of that number."""
-    i = axis.__index__()
+    i = axis if type(axis) is int else axis.__index__()
     if not -rank <= i < rank:
         raise ValueError(f"axis {i} is out of bounds for an array of {rank} axes; it must be in "
                          f"[{-rank}, {rank})")
@@ -61,7 +61,8 @@ def no_out(out: Any, name: str) -> None:
                                   "its result instead")
 
 
-def _keep(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Any:
+def _keep(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool = True) -> Any:
+    """A reduced array with its axes put back at size 1."""
     if not keepdims:
         return out
     return ops.reshape(out, shape=tuple(1 if i in axes else d for i, d in enumerate(shape)))
@@ -80,10 +81,12 @@ def _mask(where: Any, raw: Any, other: Any) -> Any:
 def _sum_dtype(dtype: np.dtype, promote_integers: bool = True) -> np.dtype:
     """Where sums and products of this dtype are kept: at least the default width."""
     kind = kind_of(dtype)
+    if kind > 1:
+        return dtype
     wide = default_dtype_of(int)
     if kind == 0:
         return wide
-    if kind == 1 and promote_integers and dtype.itemsize < wide.itemsize:
+    if promote_integers and dtype.itemsize < wide.itemsize:
         return wide if dtype.kind == "i" else np.dtype(f"u{wide.itemsize}")
     return dtype
 
@@ -98,8 +101,6 @@ def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
 
 
 def _with_initial(out: Any, initial: Any, combine: Any) -> Any:
-    if initial is None:
-        return out
     start = unwrap(initial)
     if shape_of(start) != ():
         raise ValueError(f"initial= must be a scalar, got shape {shape_of(start)}")
@@ -124,8 +125,10 @@ def sum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims
                    else as_dtype(dtype))
     if where is not None:
         raw = _mask(where, raw, ops.zero_like(raw))
-    total = _keep(ops.reduce_sum(raw, axes=axes), shape, axes, keepdims)
-    return wrap(_with_initial(total, initial, ops.add))
+    total = ops.reduce_sum(raw, axes=axes)
+    if keepdims:
+        total = _keep(total, shape, axes)
+    return wrap(total if initial is None else _with_initial(total, initial, ops.add))
 
 
 def prod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False,
@@ -138,8 +141,10 @@ def prod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
                    else as_dtype(dtype))
     if where is not None:
         raw = _mask(where, raw, type(ops.zero_like(raw))(1))
-    total = _keep(ops.reduce_prod(raw, axes=axes), shape_of(raw), axes, keepdims)
-    return wrap(_with_initial(total, initial, ops.mul))
+    total = ops.reduce_prod(raw, axes=axes)
+    if keepdims:
+        total = _keep(total, shape_of(raw), axes)
+    return wrap(total if initial is None else _with_initial(total, initial, ops.mul))
 
 
 def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False,
@@ -152,7 +157,8 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     raw = as_raw(a)
     dtype = float_type_for(raw.dtype) if dtype is None else as_dtype(dtype)
     total, count = _sum_and_count(to_dtype(raw, _wider(dtype)), axis, keepdims, where)
-    return wrap(to_dtype(_divided(total, count), dtype))
+    out = _divided(total, count)
+    return wrap(out if out.dtype is dtype else to_dtype(out, dtype))
 
 
 def _sum_and_count(raw: Any, axis: Axis, keepdims: bool, where: Any) -> tuple[Any, Any]:
@@ -308,7 +314,8 @@ def _extremum(name: str, reduce: Any, combine: Any, identity: Any, a: Any, axis:
         result = (ops.reduce_or if combine is ops.max else ops.reduce_and)(raw, axes=axes)
     else:
         result = reduce(raw, axes=axes)
-    return wrap(_with_initial(_keep(result, raw.shape, axes, keepdims), initial, combine))
+    result = _keep(result, raw.shape, axes, keepdims)
+    return wrap(result if initial is None else _with_initial(result, initial, combine))
 
 
 

@@ -31,13 +31,18 @@ from lucidfn.numpy.indexing import (
 )
 from lucidfn.numpy.reductions import normal_axis
 from lucidfn.numpy.shape import broadcast_arrays, broadcast_to, take_axis
-from lucidfn.types import SCALARS, int32, kind_of
+from lucidfn.types import SCALARS, default_dtype_of, int32, kind_of
 
 # ------------------------------------------------------------------ taking
 
 
 def _flat(raw: Any) -> Any:
     return ops.reshape(raw, shape=(math.prod(raw.shape),))
+
+
+def as_index(raw: Any) -> Any:
+    """Indices that a user gets, at the default integer dtype."""
+    return to_dtype(raw, default_dtype_of(int))
 
 
 def _index(indices: Any, name: str) -> Any:
@@ -154,8 +159,7 @@ def choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Any:
     raws, weak = lift(*items)
     table = ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raws], axis=0)
     at = ops.reshape(as_raw(index), shape=(1, *index.shape))
-    out = take_along_axis(wrap(table, weak), wrap(at), 0, mode)
-    return out[0]
+    return take_along_axis(wrap(table, weak), wrap(at), 0, mode)[0]
 
 
 def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | None = None,
@@ -293,7 +297,7 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
     fills = fill_value if isinstance(fill_value, tuple) else (fill_value,) * len(raw.shape)
     out = []
     for part, fill in zip(_unravel(index, raw.shape), fills, strict=True):
-        out.append(wrap(_filled(part, count, 0, 0 if fill is None else fill)))
+        out.append(wrap(as_index(_filled(part, count, 0, 0 if fill is None else fill))))
     return tuple(out)
 
 
@@ -307,7 +311,7 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Any:
     raw = as_raw(a)
     if not raw.shape:
         n = flatnonzero(wrap(raw), size=size, fill_value=fill_value).shape[0]
-        return wrap(ops.zeros((n, 0), int32))
+        return wrap(ops.zeros((n, 0), default_dtype_of(int)))
     parts = nonzero(wrap(raw), size=size, fill_value=fill_value)
     return wrap(ops.concatenate(*[ops.reshape(as_raw(p), shape=(p.shape[0], 1)) for p in parts],
                                 axis=1))
@@ -367,7 +371,7 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: s
 
 
 def _as_arrays(found: Any) -> tuple[Any, ...]:
-    return tuple([Array(i.astype(np.int32)) for i in found])
+    return tuple([Array(i.astype(default_dtype_of(int))) for i in found])
 
 
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, Any]:

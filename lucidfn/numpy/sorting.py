@@ -20,9 +20,9 @@ from lucidfn.numpy.creation import static_int
 from lucidfn.numpy.elementwise import lift
 from lucidfn.numpy.indexing import look
 from lucidfn.numpy.reductions import normal_axis
-from lucidfn.numpy.selecting import _filled, _flat, _nonzero
+from lucidfn.numpy.selecting import _filled, _flat, _nonzero, as_index
 from lucidfn.numpy.shape import take_axis
-from lucidfn.types import bool_, int32, is_inexact
+from lucidfn.types import bool_, default_dtype_of, int32, is_inexact
 
 # ------------------------------------------------------------------ sorting
 
@@ -50,14 +50,14 @@ def sort(a: Any, axis: int | None = -1, *, kind: str | None = None, order: None 
 
 def argsort(a: Any, axis: int | None = -1, *, kind: str | None = None, order: None = None,
             stable: bool = True, descending: bool = False) -> Any:
-    """int32 indices that sort along an axis; equal elements keep their order."""
+    """Indices that sort along an axis; equal elements keep their order."""
     _refuse_order("argsort", order)
     raw, at = _with_axis(a, axis)
     if not descending:
-        return wrap(ops.argsort(raw, axis=at))
+        return wrap(as_index(ops.argsort(raw, axis=at)))
     # Sorted backwards and read backwards, equal elements keep their order.
     backwards = ops.argsort(ops.flip(raw, axes=(at,)), axis=at)
-    return wrap(ops.sub(raw.shape[at] - 1, ops.flip(backwards, axes=(at,))))
+    return wrap(as_index(ops.sub(raw.shape[at] - 1, ops.flip(backwards, axes=(at,)))))
 
 
 def sort_complex(a: Any) -> Any:
@@ -71,8 +71,9 @@ def lexsort(keys: Any, axis: int = -1) -> Any:
     if not raws:
         raise ValueError("lnp.lexsort needs at least one key")
     if not raws[0].shape:
-        return wrap(ops.zeros((), int32))
-    return wrap(ops.argsort(*raws[::-1], axis=normal_axis(axis, len(raws[0].shape))))
+        return wrap(ops.zeros((), default_dtype_of(int)))
+    order = ops.argsort(*raws[::-1], axis=normal_axis(axis, len(raws[0].shape)))
+    return wrap(as_index(order))
 
 
 def partition(a: Any, kth: int, axis: int = -1) -> Any:
@@ -112,7 +113,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None, *,
     return wrap(_search(table, values, side))
 
 
-def _search(table: Any, values: Any, side: str) -> Any:
+def _search(table: Any, values: Any, side: Any) -> Any:
     """Binary search of all values at once; directly where everything is known."""
     known = not isinstance(table, Tracer) and not isinstance(values, Tracer)
     if known and current.get() is eval_trace and type(table) is np.ndarray:
@@ -140,8 +141,9 @@ def digitize(x: Any, bins: Any, right: bool = False, *, method: str | None = Non
     n = edges.shape[0]
     if n == 0:
         return wrap(ops.zeros(shape_of(values), int32))
-    up = _search(edges, values, "left" if right else "right")
-    down = ops.sub(n, _search(ops.flip(edges, axes=(0,)), values, "right" if right else "left"))
+    side = "left" if right else "right"
+    up = _search(edges, values, side)
+    down = ops.sub(n, _search(ops.flip(edges, axes=(0,)), values, side))
     first = ops.reshape(ops.slice_axis(edges, 0, 0, 1), shape=())
     last = ops.reshape(ops.slice_axis(edges, 0, n - 1, n), shape=())
     return wrap(ops.select(ops.ge(last, first), up, down))
@@ -196,11 +198,12 @@ def unique(ar: Any, return_index: bool = False, return_inverse: bool = False,
     shape = shape_of(raw)
     out = [wrap(values if axis is None else ops.move_axis(values, 0, at), weak_of(ar))]
     if return_index:
-        out.append(wrap(index))
+        out.append(wrap(as_index(index)))
     if return_inverse:
-        out.append(wrap(ops.reshape(inverse, shape=shape if axis is None else (n,))))
+        inverse = ops.reshape(inverse, shape=shape if axis is None else (n,))
+        out.append(wrap(as_index(inverse)))
     if return_counts:
-        out.append(wrap(counts))
+        out.append(wrap(as_index(counts)))
     return out[0] if len(out) == 1 else tuple(out)
 
 

@@ -191,7 +191,8 @@ def array_str(a: Any, max_line_width: int | None = None, precision: int | None =
 
 __all__ = [
     "array_repr", "array_str", "astype", "bfloat16", "bool", "bool_", "can_cast", "cdouble",
-    "complex128", "complex64", "complexfloating", "csingle", "double", "dtype", "e", "euler_gamma", "finfo",
+    "complex128", "complex64", "complexfloating", "csingle", "double", "dtype", "e",
+    "euler_gamma", "finfo",
     "float16", "float32", "float64", "floating", "generic", "get_printoptions", "iinfo", "inexact",
     "inf", "int16", "int32", "int64", "int8", "integer", "iscomplexobj", "isdtype", "isrealobj",
     "isscalar", "issubdtype", "nan", "ndarray", "ndim", "newaxis", "number", "pi", "printoptions",

@@ -261,6 +261,8 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def reduced(x: ArrayType, axes: tuple[int, ...], dtype: Any = None) -> ArrayType:
     """The type of x without some axes."""
+    if kind_of(x.dtype) == 4:
+        raise TypeError(f"got {x}; random keys have no arithmetic")
     shape = _without(x.shape, axes)
     if shape is None:
         raise ShapeError(f"got {x}; axes {axes} do not fit")

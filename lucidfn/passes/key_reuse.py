@@ -17,6 +17,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.config import settings
+from lucidfn.control.call import recompute
 from lucidfn.core.ir import Atom, Equation, Literal, Program, Var
 from lucidfn.core.source import Source, describe_line, here
 from lucidfn.core.trace import Tracer, current, eval_trace
@@ -30,20 +31,13 @@ _SAME = frozenset({ops.copy, ops.stop_gradient, ops.reshape, ops.broadcast_to})
 
 @dataclass(frozen=True)
 class Use:
-    """One random operation: its name, the user's line, and the calls it is inside of."""
+    """One random operation: its name and the user's line."""
 
     what: str
     source: Source | None
-    inside: tuple[tuple[Source | None, int], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.what} at {describe_line(self.source)}"
-
-    def repeats(self, other: Use) -> bool:
-        """Whether this is the other operation again, in a forward pass that `checkpoint` reruns."""
-        return (bool(self.inside) and self.source == other.source
-                and [line for line, _ in self.inside] == [line for line, _ in other.inside]
-                and all(a != b for (_, a), (_, b) in zip(self.inside, other.inside, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,16 @@ class Reuse:
 
 def find_key_reuse(program: Program) -> list[Reuse]:
     """The keys of a program, and of the programs inside it, that are used more than once."""
+    if not _is_random(program):
+        return []
     search = _Search()
-    search.walk(program, [next(search.numbers) for _ in program.inputs], ())
+    search.walk(program, [next(search.numbers) for _ in program.inputs])
     return search.found
+
+
+def _is_random(program: Program) -> bool:
+    return any(isinstance(e.primitive, Random) or e.primitive.nested and any(
+        _is_random(p) for _, p in e.programs()) for e in program.equations)
 
 
 def report_key_reuse(program: Program, *, stacklevel: int = 2) -> None:
@@ -86,16 +87,16 @@ class _Search:
         self.uses: dict[int, Use] = {}
         self.found: list[Reuse] = []
 
-    def walk(self, program: Program, inputs: Sequence[int],
-             inside: tuple[tuple[Source | None, int], ...]) -> list[int]:
+    def walk(self, program: Program, inputs: Sequence[int]) -> list[int]:
         env: dict[Var, int] = dict(zip(program.inputs, inputs, strict=True))
         env.update({v: self.of_const(c) for v, c in program.consts.items()})
         for eqn in program.equations:
-            nested = [p for _, p in eqn.programs()]
-            if nested:
-                self.enter(eqn, nested, env, inside)
+            if eqn.primitive is recompute:
+                continue  # the forward pass of a checkpoint again: the same operations
+            if eqn.primitive.nested:
+                self.enter(eqn, [p for _, p in eqn.programs()], env)
             elif isinstance(eqn.primitive, Random):
-                self.random(eqn, env, inside)
+                self.random(eqn, env)
             elif any(is_key(v.type.dtype) for v in eqn.outputs):
                 self.move(eqn, env)
         return [self.number(a, env) for a in program.outputs]
@@ -118,27 +119,26 @@ class _Search:
             return self.same("const", value.dtype, value.shape, value.tobytes())
         return self.same("object", id(value))
 
-    def random(self, eqn: Equation, env: dict[Var, int], inside: Any) -> None:
+    def random(self, eqn: Equation, env: dict[Var, int]) -> None:
         if eqn.primitive.consumes:
             key = self.number(eqn.inputs[0], env)
-            use = Use(eqn.primitive.name, eqn.source, inside)
+            use = Use(eqn.primitive.name, eqn.source)
             before = self.uses.setdefault(key, use)
-            if before is not use and not use.repeats(before):
+            if before is not use:
                 self.found.append(Reuse(before, use))
         if eqn.primitive is ops.random_fold_in:
             self.move(eqn, env)
 
     def move(self, eqn: Equation, env: dict[Var, int]) -> None:
         inputs = [self.number(a, env) for a in eqn.inputs]
-        if eqn.primitive in _SAME:
+        if eqn.primitive in _SAME or _whole(eqn):
             env[eqn.outputs[0]] = inputs[0]
             return
         params = tuple((k, repr(v)) for k, v in sorted(eqn.params.items()))
         for i, var in enumerate(eqn.outputs):
             env[var] = self.same(eqn.primitive, params, i, *inputs)
 
-    def enter(self, eqn: Equation, programs: Sequence[Program], env: dict[Var, int],
-              inside: Any) -> None:
+    def enter(self, eqn: Equation, programs: Sequence[Program], env: dict[Var, int]) -> None:
         """The programs of one equation are alternatives: a use in one is none in the others."""
         before, after = self.uses, dict(self.uses)
         outputs: list[int] = []
@@ -148,11 +148,24 @@ class _Search:
                 continue
             self.uses = dict(before)
             outer = [self.number(a, env) for a in eqn.inputs[extra:]]
-            outputs = self.walk(program, outer, (*inside, (eqn.source, id(program))))
+            outputs = self.walk(program, outer)
             after.update({k: u for k, u in self.uses.items() if k not in after})
         self.uses = after
         if len(programs) == 1 and len(outputs) == len(eqn.outputs):
             env.update(zip(eqn.outputs, outputs, strict=True))
+
+
+def _whole(eqn: Equation) -> bool:
+    """Whether an equation takes all of its one operand."""
+    return (eqn.primitive is ops.slice_ and eqn.outputs[0].type.shape == eqn.inputs[0].type.shape)
+
+
+def consumed_inputs(program: Program) -> tuple[Use | None, ...]:
+    """For each input of a program the first operation that consumes it as a whole."""
+    search = _Search()
+    numbers = [next(search.numbers) for _ in program.inputs]
+    search.walk(program, numbers)
+    return tuple([search.uses.get(n) for n in numbers])
 
 
 # ------------------------------------------------------------------ eager code
@@ -177,10 +190,14 @@ def _names(keys: np.ndarray) -> list[tuple[str, int]]:
 
 def consume(keys: Any, what: str) -> None:
     """Strict mode: raise KeyReuseError if concrete keys were used before, else note them."""
+    if settings().key_reuse == "error":
+        _mark(keys, f"{what} at {describe_line(here())}")
+
+
+def _mark(keys: Any, use: str) -> None:
     found = _tracked(keys)
     if found is None:
         return
-    use = f"{what} at {describe_line(here())}"
     for name in _names(found):
         uses = _consumed.setdefault(name, {})
         if None in uses:
@@ -188,6 +205,17 @@ def consume(keys: Any, what: str) -> None:
         uses[None] = use
     while len(_consumed) > _LIMIT:
         del _consumed[next(iter(_consumed))]
+
+
+def consume_by_program(program: Program, args: Sequence[Any]) -> None:
+    """Strict mode, before a program is run eagerly: the keys that it uses up are used up."""
+    if settings().key_reuse != "error" or current.get() is not eval_trace:
+        return
+    if "consumed" not in program.derived:
+        program.derived["consumed"] = consumed_inputs(program)
+    for use, arg in zip(program.derived["consumed"], args, strict=True):
+        if use is not None:
+            _mark(arg, str(use))
 
 
 def renew(keys: Any) -> None:
@@ -220,4 +248,5 @@ def _concrete(data: Any) -> np.ndarray | None:
     return None if data is None else np.asarray(data)
 
 
-__all__ = ["Reuse", "Use", "consume", "find_key_reuse", "folded", "renew", "report_key_reuse"]
+__all__ = ["Reuse", "Use", "consume", "consume_by_program", "consumed_inputs", "find_key_reuse",
+           "folded", "renew", "report_key_reuse"]

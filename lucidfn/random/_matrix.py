@@ -45,7 +45,9 @@ def _factor(cov: Any, method: str) -> Any:
     """A with A A^T = cov."""
     row = (*shape_of(cov)[:-2], 1, shape_of(cov)[-1])
     if method == "cholesky":
-        return ops.cholesky(cov)
+        rank = len(shape_of(cov))
+        turned = ops.permute(cov, order=(*range(rank - 2), rank - 1, rank - 2))
+        return ops.cholesky(ops.mul(ops.add(cov, turned), 0.5))
     if method == "eigh":
         values, vectors = ops.eigh(cov)
     elif method == "svd":

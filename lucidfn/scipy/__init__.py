@@ -1,1 +1,16 @@
 """The parts of SciPy that are functions of arrays: `special`, `stats`, `linalg`."""
+
+import importlib
+from typing import Any
+
+_SUBPACKAGES = ("linalg", "special", "stats")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_SUBPACKAGES]

@@ -114,11 +114,10 @@ def gammasgn(x: Any) -> Any:
 def _gammasgn(x: Any) -> Any:
     whole = ops.floor(x)
     odd = ops.ne(ops.mul(ops.floor(ops.mul(whole, 0.5)), 2.0), whole)
-    below = ops.select(ops.bitwise_and(ops.eq(whole, x), ops.is_finite(x)), math.nan,
-                       ops.select(odd, _minus_one(x), 1.0))
+    below = ops.select(ops.eq(whole, x), math.nan, ops.select(odd, _minus_one(x), 1.0))
     at_zero = ops.select(ops.signbit(x), _minus_one(x), 1.0)
     out = ops.select(ops.lt(x, 0.0), below, ops.select(ops.eq(x, 0.0), at_zero, 1.0))
-    return ops.select(ops.is_nan(x), x, ops.select(ops.eq(x, -math.inf), 1.0, out))
+    return ops.select(ops.is_nan(x), x, out)
 
 
 def _minus_one(x: Any) -> Any:

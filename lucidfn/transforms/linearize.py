@@ -54,7 +54,7 @@ def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any], *,
     """
     env, linear = (program.consts, program.equations) if all_linear else _run_known(program, args)
     recorder = current.get()
-    inherit = recorder is not eval_trace or settings().debug_nans
+    inherit = recorder is not eval_trace or settings().debug_nans or settings().debug_infs
     before = recorder.source
     totals: dict[Var, Any] = {}
 

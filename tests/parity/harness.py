@@ -144,7 +144,7 @@ def inferred(problem: Problem) -> list[Any]:
 def type_text(x: Any, weak: bool) -> str:
     """Dtype, weakness (unless that is not compared) and shape."""
     dtype = np.asarray(x).dtype if isinstance(x, (bool, int, float, complex)) else x.dtype
-    star = "*" * bool(weak and getattr(x, "weak_type", False))
+    star = "*" * bool(weak and dtype != bool and getattr(x, "weak_type", False))
     shape = getattr(x, "shape", ())
     name = getattr(dtype, "name", str(dtype))
     return f"{'key' if 'key' in name or dtype.names else name}{star}{list(shape)}"
@@ -162,7 +162,8 @@ def difference(what: str, got: Any, want: Any, tol: float) -> str | None:
     wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
     a, b = a.astype(wide), b.astype(wide)
     finite = np.abs(b[np.isfinite(b)])
-    scale = float(finite.max(initial=0.0)) or 1.0
+    scale = float(finite.max(initial=0.0))
+    scale = 1.0 if scale < 1e-9 else scale  # what is left of a zero
     if np.allclose(a, b, rtol=tol, atol=tol * scale, equal_nan=True):
         return None
     return f"{what}: got\n{a}\nwant\n{b}"

@@ -148,7 +148,7 @@ _OPTIONS = frozenset(Call.__dataclass_fields__) - {"args", "kwargs", "fun"}
 
 def call(*args: Any, **kwargs: Any) -> Call:
     """A call with these arguments; options of `Call` are given with a leading underscore."""
-    options = {k[1:]: v for k, v in kwargs.items() if k.startswith("_") and k[1:] in _OPTIONS}
+    options: dict[str, Any] = {k[1:]: v for k, v in kwargs.items() if k.startswith("_") and k[1:] in _OPTIONS}
     return Call(args, {k: v for k, v in kwargs.items() if k[1:] not in options}, **options)
 
 
@@ -164,13 +164,14 @@ def expr(table: Table, name: str, fun: Callable[..., Any], *args: Any, **kwargs:
 
 
 def elementwise(table: Table, names: str, sampler: Callable[..., Sampler] = F, *,
-                complex: bool = False, ints: bool = True, **options: Any) -> None:
+                complex: bool = False, ints: bool = True, weak: bool = True, **options: Any) -> None:
     """The calls of a function of one array: floats, integers, booleans, a scalar, 16 bits."""
+    options["_weak"] = weak
     calls = [call(sampler(3, 4), **options), call(0.5, **options)]
     low = {**options, "_grad": False, "_tol": 0.03, "_tol32": 0.03, "_wide": False, "_single": True}
     calls += [call(typed(sampler(5), d), **low) for d in ("bfloat16", "float16")]
     if complex:
         calls.append(call(C(3, 4), **options))
     if ints:
-        calls += [call(I(5, lo=1, hi=4), **options), call(B(4), **options)]
+        calls += [call(I(5, lo=1, hi=4), **options), call(B(4), **{**options, "_wide": False})]
     row(table, names, *calls)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lucidfn import ops
+from lucidfn.backends.numpy.elementwise import is_plain_zero
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
 from lucidfn.config import settings
 from lucidfn.control import call as calls
@@ -328,8 +329,9 @@ def _full(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
 
 
 def _select(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    if all(type(a) is Literal for a in eqn.inputs[1:]):
-        return None
+    literal = [type(a) is Literal for a in eqn.inputs[1:]]
+    if all(literal) or any(type(a) is Literal and is_plain_zero(a.value) for a in eqn.inputs[1:]):
+        return None  # the kernel masks by bits, which is faster
     return f"{w.name_of(np.where, 'where')}({', '.join(args)})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,34 @@ def select(pred: Any, x: Any, y: Any) -> Any:
     if type(x) in SCALARS and type(y) in SCALARS:
         x = np.asarray(x, default_dtype_of(type(x)))
     if type(x) in SCALARS or type(y) in SCALARS:
+        if is_plain_zero(y):
+            return _kept(np.asarray(pred), x, where=True)
+        if is_plain_zero(x):
+            return _kept(np.asarray(pred), y, where=False)
         x, y = _same_dtype(x, y)
     return np.where(pred, x, y)
+
+
+_WORDS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def is_plain_zero(x: Any) -> bool:
+    """Whether a Python scalar whose bits are all 0: not -0.0."""
+    return type(x) in SCALARS and type(x) is not complex and x == 0 and math.copysign(1.0, x) > 0
+
+
+def _kept(pred: np.ndarray, x: np.ndarray, where: bool) -> np.ndarray:
+    """x where pred is `where`, else 0: all bits of x, or none of them.
+
+    `np.where` takes ten times as long on a random mask, whose branches are mispredicted.
+    """
+    word, zero = _WORDS.get(x.itemsize), x.dtype.type(0)
+    if word is None or x.size < 512:
+        return np.where(pred, x, zero) if where else np.where(pred, zero, x)
+    bits = pred.astype(word)
+    bits = np.negative(bits, out=bits) if where else np.subtract(bits, 1, out=bits)
+    out = bits if bits.shape == x.shape else None
+    return np.bitwise_and(bits, x.view(word), out=out).view(x.dtype)
 
 
 def convert(x: Any, *, dtype: np.dtype) -> np.ndarray:
