@@ -205,6 +205,9 @@ def promote(a: ArrayType, b: ArrayType) -> tuple[np.dtype, bool]:
     strict = settings().numpy_dtype_promotion == "strict"
     node, weak = _promote(a.dtype, a.weak, b.dtype, b.weak, strict)
     if node in _DTYPE and not (weak and node == "b"):
+        if node == "i8" and a.dtype.itemsize < 8 and b.dtype.itemsize < 8:
+            # uint32 and int32: 64 bits only where they were given, or are the default.
+            return default_dtype_of(int), weak
         # Two weak operands of one kind keep their width: lnp.float64 literals stay 64 bits wide.
         return _DTYPE[node], weak and node not in ("b",)
     if weak:

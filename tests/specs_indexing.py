@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from spec_base import Case, Point, Spec, distinct, integers, nonzero, normal
+from spec_base import Case, Point, Spec, distinct, integers, kinds, nonzero, normal
 
 NAN, INF = math.nan, math.inf
 
@@ -255,6 +255,38 @@ def convs() -> list[Case]:
     return [Case((x, w), dict(zip(names, p, strict=True))) for x, w, *p in rows]
 
 
+def window_share(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Any, stride: Any,
+                 padding: Any, x_dilation: Any, w_dilation: Any) -> np.ndarray:
+    t, x = widened(t, x_dilation, padding, 0), widened(x, x_dilation, padding, -INF)
+    out = np.zeros_like(y)
+    for p, index in starts(x, window, stride, w_dilation)[1]:
+        at = x[index] == y[p]
+        out[p] = t[index][at].mean() if at.any() else 0
+    return out
+
+
+def window_spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Any, stride: Any,
+                  padding: Any, x_dilation: Any, w_dilation: Any) -> np.ndarray:
+    where = widened(np.arange(1, x.size + 1).reshape(x.shape), x_dilation, padding, 0)
+    full, out = widened(x, x_dilation, padding, -INF), np.zeros(x.size + 1, x.dtype)
+    for p, index in starts(full, window, stride, w_dilation)[1]:
+        at = full[index] == y[p]
+        if at.any():
+            np.add.at(out, where[index][at], t[p] / at.sum())
+    return out[1:].reshape(x.shape)
+
+
+def attaining(spread: bool) -> list[Case]:
+    cases = []
+    for case in windows():
+        x, params = case.operands[0], case.params
+        shape, _ = starts(widened(np.zeros(x), params["x_dilation"], params["padding"], 0),
+                          params["window"], params["stride"], params["w_dilation"])
+        cases.append(Case((tuple(shape) if spread else x, x, tuple(shape)), params))
+    return cases
+
+
+bits = kinds(lambda rng, shape: rng.integers(0, 2, shape) * 1.0)
 tie = np.array([1.0, 3.0, 3.0, 0.0])
 PAIRS = {"window": (2,), "stride": (1,), "padding": ((0, 0),), "x_dilation": (1,),
          "w_dilation": (1,)}
@@ -268,6 +300,10 @@ WINDOW = [
                  Point((np.array([2.0]),), (np.array([1.0]),), EMPTY)]),
     Spec("window_min", window_reduce(np.min, highest), windows(), "bif", distinct, special=[BORDER],
          points=[Point((-tie,), (np.array([0.0, 1.5, 1.5, 0.0]),), PAIRS)]),
+    Spec("window_share", window_share, attaining(False), "f", (normal, bits),
+         diff=(0,)),
+    Spec("window_spread", window_spread, attaining(True), "f", (normal, bits),
+         diff=(0,)),
     Spec("conv", conv, convs(), "ifc", nonzero, tol=4.0),
 ]
 SPECS = [*GATHER, *DYNAMIC, *SORT, *WINDOW]

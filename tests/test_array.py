@@ -171,10 +171,12 @@ def test_python_conversions() -> None:
     assert isinstance(a, Array) and b == 2
     assert [r.tolist() for r in lnp.array(X)] == X.tolist()
     assert 3.0 in lnp.array(X) and 9.0 not in lnp.array(X)
+    assert round(lnp.array(2.567), 1) == np.float32(2.6) and max(lnp.arange(4)) == 3
+    assert np.array([lnp.ones(2), lnp.zeros(2)]).tolist() == [[1, 1], [0, 0]]
     assert lnp.array(1.5, "bfloat16").item() == 1.5
     assert type(lnp.array(1.5, "bfloat16").item()) is float
     assert lnp.array([1.5], "bfloat16").tolist() == [1.5]
-    for f, message in ((bool, "ambiguous"), (float, "one element"), (int, "one element"),
+    for f, message in ((bool, "ambiguous"), (float, "one number"), (int, "one number"),
                        (operator.index, "integer scalar")):
         with pytest.raises((ValueError, TypeError), match=message):
             f(lnp.array(X))
@@ -258,3 +260,16 @@ def test_format() -> None:
     assert f"{lnp.array(3.14159):.2f}" == "3.14" and f"{lnp.array([7]):>3d}" == "  7"
     with pytest.raises(TypeError, match="one element"):
         f"{lnp.ones(2):.2f}"
+
+
+def test_random_keys_are_carried_and_never_numbers() -> None:
+    keys = lf.random.split(lf.random.key(0), 4)
+    assert repr(keys) == "Array(shape=(4,), dtype=key<threefry2x32>)"
+    assert keys[1:].shape == (3,) and keys[lnp.array([0, 2])].shape == (2,) and len(keys) == 4
+    moved = keys.at[0].set(keys[1])
+    assert bool(moved[0] == moved[1]) and lf.jit(lambda k, i: k[i])(keys, 2) == keys[2]
+    assert pickle.loads(pickle.dumps(keys))[3] == keys[3]
+    for f, text in ((lambda: keys + 1, "no arithmetic"), (lambda: np.asarray(keys), "key_data"),
+                    (lambda: float(keys[0]), "one number")):
+        with pytest.raises(TypeError, match=text):
+            f()

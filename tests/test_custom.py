@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -925,3 +926,22 @@ def test_sequential_vmap_runs_lane_after_lane() -> None:
     assert seen == list(X)
     with pytest.raises(ValueError, match="size 0"):
         lf.vmap(g, (0, None))(X[:0], 2.0)
+
+
+def test_threads_share_custom_functions_and_their_programs() -> None:
+    f, g = make_jvp(3.0), make_vjp(3.0)
+    wrong: list[Any] = []
+
+    def work() -> None:
+        for _ in range(10):
+            for h in (f, g):
+                got = lf.jit(lf.grad(lambda x, y, h=h: h(x, y)))(0.5, 2.0)
+                if abs(float(got) - 6.0 * np.cos(0.5)) > 1e-5:
+                    wrong.append(got)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []

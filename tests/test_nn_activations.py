@@ -52,7 +52,7 @@ def test_dtype_is_kept(name, dtype):
     assert function(name)(lnp.asarray(A(3), dtype)).dtype == lnp.asarray(0, dtype).dtype
 
 
-@pytest.mark.parametrize("name", set(ELEMENTWISE) - {"identity", "relu"})
+@pytest.mark.parametrize("name", sorted(set(ELEMENTWISE) - {"identity", "relu"}))
 def test_integers_become_floats(name):
     out = function(name)(X([-2, 0, 3], "int32"))
     assert out.dtype == "float32"

@@ -22,13 +22,14 @@ from lucidfn.types import (
     result_type,
 )
 
-# Row and column meet at the dtype of their sum; * is weak. This is the lattice that JAX documents.
+# Row and column meet at the dtype of their sum; * is weak. This is the lattice that JAX documents,
+# but for uint32 and a narrower signed integer: 64 bits only where they were given or are the default.
 TABLE = """
          b1 u1 u2 u4 u8 i1 i2 i4 i8 bf f2 f4 f8 c8 c16 i* f* c*
     b1   b1   u1   u2   u4   u8   i1   i2   i4   i8   bf   f2   f4   f8   c8   c16  i*   f*   c*
     u1   u1   u1   u2   u4   u8   i2   i2   i4   i8   bf   f2   f4   f8   c8   c16  u1   f*   c*
     u2   u2   u2   u2   u4   u8   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  u2   f*   c*
-    u4   u4   u4   u4   u4   u8   i8   i8   i8   i8   bf   f2   f4   f8   c8   c16  u4   f*   c*
+    u4   u4   u4   u4   u4   u8   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  u4   f*   c*
     u8   u8   u8   u8   u8   u8   f*   f*   f*   f*   bf   f2   f4   f8   c8   c16  u8   f*   c*
     i1   i1   i2   i4   i8   f*   i1   i2   i4   i8   bf   f2   f4   f8   c8   c16  i1   f*   c*
     i2   i2   i2   i4   i8   f*   i2   i2   i4   i8   bf   f2   f4   f8   c8   c16  i2   f*   c*

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -52,24 +53,33 @@ class Cache:
         self.hits = self.misses = 0
         self.last: Entry | None = None
         self.reasons: list[str] = []
+        self.lock = threading.Lock()  # hashing a key runs Python: other threads get their turn
+
+    def known(self) -> list[Hashable]:
+        """What programs are kept under, least recently used first."""
+        with self.lock:
+            return list(self.entries)
 
     def find(self, key: Any) -> Entry | None:
         last = self.last
         if last is not None and last.key == key:
             return last
-        entry = self.entries.get(key)
-        if entry is not None:
-            self.entries.move_to_end(key)
-            self.last = entry
+        with self.lock:
+            entry = self.entries.get(key)
+            if entry is not None:
+                self.entries.move_to_end(key)
+                self.last = entry
         return entry
 
     def keep(self, entry: Entry) -> None:
-        self.entries[entry.key] = self.last = entry
-        while len(self.entries) > settings().jit_cache_size:
-            self.entries.popitem(last=False)
+        with self.lock:
+            self.entries[entry.key] = self.last = entry
+            while len(self.entries) > settings().jit_cache_size:
+                self.entries.popitem(last=False)
 
     def clear(self) -> None:
-        self.entries.clear()
+        with self.lock:
+            self.entries.clear()
         self.last = None
         self.hits = self.misses = 0
         self.reasons.clear()

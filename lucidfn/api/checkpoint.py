@@ -25,15 +25,14 @@ from lucidfn.tree import map as tree_map
 class CheckpointFunction(JitFunction):
     """A function whose derivative computes it again. Made by `checkpoint`."""
 
+    kind = "checkpoint"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if settings().disable_jit or (is_plain((args, kwargs)) and not tracers_in(self.fun)):
             return self.fun(*args, **kwargs)
         entry, raws, _, _ = self.lookup(args, kwargs, settings())
         return self.result(entry, checkpoint_call(*entry.outer, *raws, program=entry.program,
                                                   name=self.name))
-
-    def __repr__(self) -> str:
-        return f"<checkpoint of {self.name}>"
 
 
 def checkpoint(fun: Callable[..., Any] | None = None, *, prevent_cse: bool = True,

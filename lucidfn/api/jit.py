@@ -51,6 +51,8 @@ from lucidfn.types import (
 class JitFunction:
     """A function that runs compiled. Made by `jit`."""
 
+    kind = "jit"
+
     def __init__(self, fun: Callable[..., Any], static_argnums: tuple[int, ...],
                  static_argnames: tuple[str, ...], donate_argnums: tuple[int, ...],
                  donate_argnames: tuple[str, ...]):
@@ -191,14 +193,14 @@ class JitFunction:
                         for at, _, v in values])
         for _, name, v in values:
             if isinstance(v, (Array, Tracer, np.ndarray)):
-                raise TypeError(f"jit of {self.name}: static argument `{name}` is an array "
+                raise TypeError(f"{self.kind} of {self.name}: static argument `{name}` is an array "
                                 f"({typeof(v)}); static arguments are Python values that are part "
                                 "of the program. Pass it as an ordinary argument.")
             try:
                 hash(v)
             except TypeError:
                 raise TypeError(
-                    f"jit of {self.name}: static argument `{name}` is {type(v).__name__} "
+                    f"{self.kind} of {self.name}: static argument `{name}` is {type(v).__name__} "
                     f"{v!r:.60}, which is not hashable, so it cannot be part of the cache key. "
                     "Pass a tuple for a list, a frozen dataclass for a dict of options, or make "
                     "it an ordinary argument.") from None
@@ -212,11 +214,11 @@ class JitFunction:
                     hash(x)
                 except TypeError:
                     return TypeError(
-                        f"jit of {self.name}: argument `{name}` is {type(x).__name__} {x!r:.60}: "
-                        "neither an array nor hashable. Register its class as a pytree "
+                        f"{self.kind} of {self.name}: argument `{name}` is {type(x).__name__} "
+                        f"{x!r:.60}: neither an array nor hashable. Register its class as a pytree "
                         "(lf.tree_util.register_dataclass), or make it hashable (a frozen "
                         "dataclass) to have it static.")
-        return TypeError(f"jit of {self.name}: {error}")
+        return TypeError(f"{self.kind} of {self.name}: {error}")
 
     def leaf_names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         """Names of the leaves of the arguments that are not static."""
@@ -248,7 +250,7 @@ class JitFunction:
             a, k = self.with_static(unflatten(key.treedef, filled), args, kwargs)
             return state.take(self.fun(*a, **k), self.name)
 
-        trace = RecordTrace(f"jit of {self.name}",
+        trace = RecordTrace(f"{self.kind} of {self.name}",
                             [n for n, t in zip(names, traced, strict=True) if t])
         with collector_paused(), stage(trace):
             program = trace.finish(flat(*[trace.new_input(t) for t in types]))
@@ -283,7 +285,7 @@ class JitFunction:
             return f"{self.name}: first call"
         names = self.leaf_names(args, kwargs)
         best: list[str] | None = None
-        for other in self.cache.entries:
+        for other in self.cache.known():
             found = differences(key, other, names)  # type: ignore[arg-type]
             if best is None or len(found) < len(best):
                 best = found
@@ -388,7 +390,7 @@ class JitFunction:
         return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:
-        return f"<jit of {self.name}>"
+        return f"<{self.kind} of {self.name}>"
 
 
 class _Outputs:

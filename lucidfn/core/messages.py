@@ -49,7 +49,9 @@ def static_hint(tracer: Any) -> str:
     names = [n for n in arguments_of(tracer) if not n.startswith("argument ")]
     roots = list(dict.fromkeys(n.split("[")[0].split(".")[0] for n in names))
     listed = ", ".join(repr(r) for r in roots) or "'name'"
-    return f" If it is an option and not data, make it static: jit(f, static_argnames=[{listed}])."
+    transform = "checkpoint" if tracer.owner.what.startswith("checkpoint") else "jit"
+    return (f" If it is an option and not data, make it static: {transform}(f, static_argnames="
+            f"[{listed}]).")
 
 
 def bool_error(tracer: Any, use: str) -> Exception:

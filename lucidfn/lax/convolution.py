@@ -111,7 +111,7 @@ def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padd
     raws = [array(r) for r in raws]
     d = conv_dimension_numbers(shape_of(raws[0]), shape_of(raws[1]), dimension_numbers)
     raws, out_dtype = wider(raws, preferred_element_type)
-    x, w = _canonical(*raws, d)
+    x, w = _canonical(raws[0], raws[1], d)
     n = len(shape_of(w)) - 2
     stride = sizes(window_strides, "window_strides")
     lhs_dilation = (1,) * n if lhs_dilation is None else sizes(lhs_dilation, "lhs_dilation")

@@ -10,10 +10,11 @@ from lucidfn import ops
 from lucidfn.array import as_raw, asarray, promote, to_dtype, wrap
 from lucidfn.array import unwrap as raw_of
 from lucidfn.core.trace import Tracer, shape_of
+from lucidfn.numpy.cumulative import cumsum
 from lucidfn.numpy.elementwise import _floats, clip, lift, mod, where
 from lucidfn.numpy.indexing import getitem
 from lucidfn.numpy.linear import matmul
-from lucidfn.numpy.reductions import average, cumsum, normal_axes, normal_axis
+from lucidfn.numpy.reductions import average, normal_axes, normal_axis
 from lucidfn.numpy.reductions import sum as sum_
 from lucidfn.numpy.sorting import argsort, searchsorted
 from lucidfn.types import as_dtype, bool_, float_type_for, kind_of

@@ -32,8 +32,8 @@ def value_of(x: Any, error: Any, use: str) -> Any:
 
 
 def _scalar(x: Any, error: Any, use: str) -> Any:
-    if x.size != 1:
-        raise TypeError(f"{use} needs one element, got {x.type}")
+    if x.size != 1 or is_key(x.dtype):
+        raise TypeError(f"{use} needs one number, got {x.type}")
     return _item(np.asarray(value_of(x, error, use)))
 
 

@@ -146,8 +146,8 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, weights: Any = N
         number, n = _bins_of(x, raw_edge), shape_of(raw_edge)[0] + 1
         flat = number if flat is None else ops.add(ops.mul(flat, n), number)
         sizes.append(n)
-    values = (ops.full(shape=shape_of(columns[0]), dtype=float_type_for(dtype_of(columns[0])),
-                       value=1) if weights is None else as_raw(weights))
+    values = as_raw(weights) if weights is not None else ops.full(
+        shape=shape_of(columns[0]), dtype=default_dtype_of(int), value=1)
     counts = ops.reshape(_counted(flat, values, math.prod(sizes)), shape=tuple(sizes))
     counts = ops.slice_(counts, start=(1,) * rank, stop=tuple([n - 1 for n in sizes]),
                         stride=(1,) * rank)
@@ -160,9 +160,10 @@ def _per_axis(bins: Any, rank: int) -> bool:
 
 
 def _as_density(counts: Any, edges: Sequence[Any]) -> Any:
+    counts = to_dtype(counts, float_type_for(dtype_of(counts)))
     out = ops.div(counts, ops.reduce_sum(counts, axes=tuple(builtins.range(len(edges)))))
     for axis, edge in enumerate(edges):
-        raw, n = as_raw(edge, dtype_of(counts)), edge.shape[0]
+        raw, n = as_raw(edge, dtype_of(out)), edge.shape[0]
         widths = ops.sub(ops.slice_axis(raw, 0, 1, n), ops.slice_axis(raw, 0, 0, n - 1))
         own = tuple([n - 1 if i == axis else 1 for i in builtins.range(len(edges))])
         out = ops.div(out, ops.reshape(widths, shape=own))

@@ -81,6 +81,8 @@ def table(namespace: Mapping[str, Any]) -> dict[str, Any]:
         found[f"__{short}__"] = operator_of(namespace[name], f"__{short}__")
     for short, name in UNARY.items():
         found[f"__{short}__"] = namespace[name]
+    if "round" in namespace:
+        found["__round__"] = lambda x, digits=None: namespace["round"](x, digits or 0)
     for name in METHODS:
         if name in namespace:
             found[name] = namespace[name]

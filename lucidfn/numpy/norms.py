@@ -8,7 +8,7 @@ from typing import Any
 from lucidfn import ops
 from lucidfn.array import as_raw, to_dtype, wrap
 from lucidfn.core.trace import shape_of
-from lucidfn.numpy.reductions import Axis, normal_axes, normal_axis, safe_sqrt
+from lucidfn.numpy.reductions import Axis, keep_axes, normal_axes, normal_axis, safe_sqrt
 from lucidfn.types import float_type_for, kind_of, real_dtype
 
 
@@ -54,12 +54,6 @@ def _floating(x: Any) -> Any:
     return to_dtype(raw, float_type_for(raw.dtype))
 
 
-def _keep(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> Any:
-    if not keepdims:
-        return out
-    return ops.reshape(out, shape=tuple(1 if i in axes else d for i, d in enumerate(shape)))
-
-
 def _squares(raw: Any) -> Any:
     if kind_of(raw.dtype) != 3:
         return ops.square(raw)
@@ -86,7 +80,7 @@ def _vector(raw: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
             out = ops.reduce_sum(size, axes=axes)
         else:
             out = _root(ops.reduce_sum(ops.pow(size, float(ord)), axes=axes), float(ord))
-    return _keep(out, shape, axes, keepdims)
+    return keep_axes(out, shape, axes, keepdims)
 
 
 def _extreme(reduce: Any, size: Any, axes: tuple[int, ...]) -> Any:
@@ -111,7 +105,7 @@ def _matrix(raw: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
         sums = ops.reduce_sum(ops.abs(raw), axes=(along,))
         reduce = ops.reduce_max if ord > 0 else ops.reduce_min
         out = reduce(sums, axes=(over - (along < over),))
-        return _keep(out, shape, axes, keepdims)
+        return keep_axes(out, shape, axes, keepdims)
     if ord not in (2, -2, "nuc"):
         raise ValueError(f"a matrix has no norm ord={ord!r}; it has 'fro', 'nuc', 1, -1, 2, -2, "
                          "inf, -inf")
@@ -122,7 +116,7 @@ def _matrix(raw: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     else:
         at = 0 if ord == 2 else shape_of(s)[-1] - 1
         out = ops.reshape(ops.slice_axis(s, last, at, at + 1), shape=shape_of(s)[:-1])
-    return _keep(out, shape, axes, keepdims)
+    return keep_axes(out, shape, axes, keepdims)
 
 
 def singular_values(raw: Any, row: int = -2, column: int = -1) -> Any:

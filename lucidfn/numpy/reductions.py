@@ -1,4 +1,4 @@
-"""Reductions of `lnp`: sums, means, extrema, their NaN-skipping forms, running sums and products.
+"""Reductions of `lnp`: sums, means, spread, extrema and where they are.
 
 Integers add up at least in the default width, as in JAX; results are never weak.
 """
@@ -61,7 +61,7 @@ def no_out(out: Any, name: str) -> None:
                                   "its result instead")
 
 
-def _keep(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool = True) -> Any:
+def keep_axes(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool = True) -> Any:
     """A reduced array with its axes put back at size 1."""
     if not keepdims:
         return out
@@ -78,7 +78,7 @@ def _mask(where: Any, raw: Any, other: Any) -> Any:
     return out
 
 
-def _sum_dtype(dtype: np.dtype, promote_integers: bool = True) -> np.dtype:
+def sum_dtype(dtype: np.dtype, promote_integers: bool = True) -> np.dtype:
     """Where sums and products of this dtype are kept: at least the default width."""
     kind = kind_of(dtype)
     if kind > 1:
@@ -121,13 +121,13 @@ def sum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims
     raw = as_raw(a)
     shape = raw.shape
     axes = normal_axes(axis, len(shape))
-    raw = to_dtype(raw, _sum_dtype(raw.dtype, promote_integers) if dtype is None
+    raw = to_dtype(raw, sum_dtype(raw.dtype, promote_integers) if dtype is None
                    else as_dtype(dtype))
     if where is not None:
         raw = _mask(where, raw, ops.zero_like(raw))
     total = ops.reduce_sum(raw, axes=axes)
     if keepdims:
-        total = _keep(total, shape, axes)
+        total = keep_axes(total, shape, axes)
     return wrap(total if initial is None else _with_initial(total, initial, ops.add))
 
 
@@ -137,13 +137,13 @@ def prod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     no_out(out, "prod")
     raw = as_raw(a)
     axes = normal_axes(axis, raw.ndim)
-    raw = to_dtype(raw, _sum_dtype(raw.dtype, promote_integers) if dtype is None
+    raw = to_dtype(raw, sum_dtype(raw.dtype, promote_integers) if dtype is None
                    else as_dtype(dtype))
     if where is not None:
         raw = _mask(where, raw, type(ops.zero_like(raw))(1))
     total = ops.reduce_prod(raw, axes=axes)
     if keepdims:
-        total = _keep(total, shape_of(raw), axes)
+        total = keep_axes(total, shape_of(raw), axes)
     return wrap(total if initial is None else _with_initial(total, initial, ops.mul))
 
 
@@ -166,12 +166,12 @@ def _sum_and_count(raw: Any, axis: Axis, keepdims: bool, where: Any) -> tuple[An
     shape = shape_of(raw)
     axes = normal_axes(axis, len(shape))
     if where is None:
-        return (_keep(ops.reduce_sum(raw, axes=axes), shape, axes, keepdims),
+        return (keep_axes(ops.reduce_sum(raw, axes=axes), shape, axes, keepdims),
                 _count(shape, axes))
     total = ops.reduce_sum(_mask(where, raw, ops.zero_like(raw)), axes=axes)
     mask = ops.broadcast_to(_truth(unwrap(where)), shape=shape)
     count = ops.reduce_sum(ops.convert(mask, dtype=raw.dtype), axes=axes)
-    return _keep(total, shape, axes, keepdims), _keep(count, shape, axes, keepdims)
+    return keep_axes(total, shape, axes, keepdims), keep_axes(count, shape, axes, keepdims)
 
 
 def _divided(total: Any, count: Any) -> Any:
@@ -205,7 +205,7 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
         w = _along(w, x.shape, axes)
     scale = ops.reduce_sum(w, axes=axes)
     avg = ops.div(ops.reduce_sum(ops.mul(x, w), axes=axes), scale)
-    avg, scale = (_keep(r, x.shape, axes, keepdims) for r in (avg, scale))
+    avg, scale = (keep_axes(r, x.shape, axes, keepdims) for r in (avg, scale))
     return (wrap(avg), wrap(scale)) if returned else wrap(avg)
 
 
@@ -314,7 +314,7 @@ def _extremum(name: str, reduce: Any, combine: Any, identity: Any, a: Any, axis:
         result = (ops.reduce_or if combine is ops.max else ops.reduce_and)(raw, axes=axes)
     else:
         result = reduce(raw, axes=axes)
-    result = _keep(result, raw.shape, axes, keepdims)
+    result = keep_axes(result, raw.shape, axes, keepdims)
     return wrap(result if initial is None else _with_initial(result, initial, combine))
 
 
@@ -363,7 +363,7 @@ def _boolean(name: str, reduce: Any, identity: bool, a: Any, axis: Axis, out: No
     axes = normal_axes(axis, raw.ndim)
     if where is not None:
         raw = _mask(where, raw, identity)
-    return wrap(_keep(reduce(raw, axes=axes), shape_of(raw), axes, keepdims))
+    return wrap(keep_axes(reduce(raw, axes=axes), shape_of(raw), axes, keepdims))
 
 
 def count_nonzero(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -387,7 +387,7 @@ def _arg(name: str, primitive: Any, a: Any, axis: int | None, out: None,
     if raw.shape[i] == 0:
         raise ValueError(f"lnp.{name} over an empty axis of shape {shape} has no value")
     index = primitive(raw, axis=i, dtype=default_dtype_of(int))
-    return wrap(_keep(index, shape, axes, builtins.bool(keepdims)))
+    return wrap(keep_axes(index, shape, axes, builtins.bool(keepdims)))
 
 
 def argmax(a: Any, axis: int | None = None, out: None = None,
@@ -402,174 +402,7 @@ def argmin(a: Any, axis: int | None = None, out: None = None,
     return _arg("argmin", ops.argmin, a, axis, out, keepdims)
 
 
-# ------------------------------------------------------------------ running sums and products
-
-def _cumulative(name: str, primitive: Any, a: Any, axis: int | None, dtype: Any,
-                out: None = None, promote_integers: bool = False) -> Any:
-    no_out(out, name)
-    raw = as_raw(a)
-    if axis is None:
-        raw, axis = ops.reshape(raw, shape=(math.prod(raw.shape),)), 0
-    axis = normal_axis(axis, raw.ndim)
-    if dtype is None:
-        dtype = _sum_dtype(raw.dtype, promote_integers)
-    raw = to_dtype(raw, as_dtype(dtype))
-    return wrap(primitive(raw, axis=axis, reverse=False))
-
-
-def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
-    """Running sum along an axis, or over the flattened array."""
-    return _cumulative("cumsum", ops.cumsum, a, axis, dtype, out)
-
-
-def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
-    """Running product along an axis, or over the flattened array."""
-    return _cumulative("cumprod", ops.cumprod, a, axis, dtype, out)
-
-
-def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None,
-                   include_initial: bool = False) -> Any:
-    """Running sum along an axis (of a 1-d array if none is given), from 0 if `include_initial`."""
-    return _array_api("cumulative_sum", ops.cumsum, 0, x, axis, dtype, include_initial)
-
-
-def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None,
-                    include_initial: bool = False) -> Any:
-    """Running product along an axis (of a 1-d array if none is given), from 1 if
-    `include_initial`."""
-    return _array_api("cumulative_prod", ops.cumprod, 1, x, axis, dtype, include_initial)
-
-
-def _array_api(name: str, primitive: Any, start: int, x: Any, axis: int | None, dtype: Any,
-               include_initial: bool) -> Any:
-    shape = as_raw(x).shape
-    if axis is None and len(shape) != 1:
-        raise ValueError(f"lnp.{name} of an array of {len(shape)} axes needs axis=")
-    axis = normal_axis(0 if axis is None else axis, len(shape))
-    out = unwrap(_cumulative(name, primitive, x, axis, dtype, None, True))
-    if include_initial:
-        widths = tuple((1, 0, 0) if i == axis else (0, 0, 0) for i in range(len(shape)))
-        out = ops.pad(out, type(ops.zero_like(out))(start), widths=widths)
-    return wrap(out)
-
-
-# ------------------------------------------------------------------ skipping NaN
-
-def _without_nan(a: Any, other: Any) -> tuple[Any, Any]:
-    """(a with `other` in place of NaN, where the NaN were or None)."""
-    raw = as_raw(a)
-    if not is_inexact(raw.dtype):
-        return raw, None
-    nan = ops.is_nan(raw)
-    value = other(raw.dtype) if callable(other) else type(ops.zero_like(raw))(other)
-    return ops.select(nan, value, raw), nan
-
-
-def nansum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-           initial: Any = None, where: Any = None) -> Any:
-    """Sum of what is not NaN."""
-    return sum(wrap(_without_nan(a, 0)[0]), axis, dtype, out, keepdims, initial, where)
-
-
-def nanprod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False,
-            initial: Any = None, where: Any = None) -> Any:
-    """Product of what is not NaN."""
-    return prod(wrap(_without_nan(a, 1)[0]), axis, dtype, out, keepdims, initial, where)
-
-
-def _present(a: Any, where: Any) -> Any:
-    """The mask of elements that are not NaN (and selected), or None if it would be all True."""
-    raw = as_raw(a)
-    if not is_inexact(raw.dtype):
-        return where
-    present = ops.bitwise_not(ops.is_nan(raw))
-    if where is not None:
-        present = ops.bitwise_and(present, _truth(unwrap(where)))
-    return wrap(present)
-
-
-def nanmean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None,
-            keepdims: bool = False, where: Any = None) -> Any:
-    """Mean of what is not NaN; NaN where there is nothing else."""
-    return mean(wrap(_without_nan(a, 0)[0]), axis, dtype, out, keepdims, where=_present(a, where))
-
-
-def nanvar(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: Any = 0,
-           keepdims: bool = False, where: Any = None, *, mean: Any = None,
-           correction: Any = None) -> Any:
-    """Variance of what is not NaN."""
-    return var(wrap(_without_nan(a, 0)[0]), axis, dtype, out, ddof, keepdims,
-               where=_present(a, where), mean=mean, correction=correction)
-
-
-def nanstd(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: Any = 0,
-           keepdims: bool = False, where: Any = None, *, mean: Any = None,
-           correction: Any = None) -> Any:
-    """Standard deviation of what is not NaN."""
-    return std(wrap(_without_nan(a, 0)[0]), axis, dtype, out, ddof, keepdims,
-               where=_present(a, where), mean=mean, correction=correction)
-
-
-def _nan_extremum(reduce: Any, identity: Any, a: Any, axis: Axis, out: None, keepdims: bool,
-                  initial: Any, where: Any) -> Any:
-    clean, nan = _without_nan(a, identity)
-    found = unwrap(reduce(wrap(clean), axis, out, keepdims, initial, where))
-    if nan is None or initial is not None:
-        return wrap(found)
-    axes = normal_axes(axis, len(shape_of(clean)))
-    nothing = _keep(ops.reduce_and(nan, axes=axes), shape_of(clean), axes, keepdims)
-    return wrap(ops.select(nothing, type(ops.zero_like(found))(math.nan), found))
-
-
-def nanmax(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False,
-           initial: Any = None, where: Any = None) -> Any:
-    """Maximum of what is not NaN; NaN where there is nothing else."""
-    return _nan_extremum(max, lowest, a, axis, out, keepdims, initial, where)
-
-
-def nanmin(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False,
-           initial: Any = None, where: Any = None) -> Any:
-    """Minimum of what is not NaN; NaN where there is nothing else."""
-    return _nan_extremum(min, highest, a, axis, out, keepdims, initial, where)
-
-
-def _nan_arg(find: Any, identity: Any, a: Any, axis: int | None, out: None,
-             keepdims: bool | None) -> Any:
-    clean, nan = _without_nan(a, identity)
-    index = unwrap(find(wrap(clean), axis, out, keepdims))
-    if nan is None:
-        return wrap(index)
-    axes = normal_axes(axis, len(shape_of(clean)))
-    nothing = _keep(ops.reduce_and(nan, axes=axes), shape_of(clean), axes,
-                    builtins.bool(keepdims))
-    return wrap(ops.select(nothing, -1, index))
-
-
-def nanargmax(a: Any, axis: int | None = None, out: None = None,
-              keepdims: bool | None = None) -> Any:
-    """Index of the first maximum that is not NaN; -1 where there is nothing else."""
-    return _nan_arg(argmax, lowest, a, axis, out, keepdims)
-
-
-def nanargmin(a: Any, axis: int | None = None, out: None = None,
-              keepdims: bool | None = None) -> Any:
-    """Index of the first minimum that is not NaN; -1 where there is nothing else."""
-    return _nan_arg(argmin, highest, a, axis, out, keepdims)
-
-
-def nancumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
-    """Running sum that counts NaN as 0."""
-    return cumsum(wrap(_without_nan(a, 0)[0]), axis, dtype, out)
-
-
-def nancumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
-    """Running product that counts NaN as 1."""
-    return cumprod(wrap(_without_nan(a, 1)[0]), axis, dtype, out)
-
-
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "cumprod",
-    "cumsum", "cumulative_prod", "cumulative_sum", "max", "mean", "min", "nanargmax", "nanargmin",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum",
-    "nanvar", "prod", "ptp", "std", "sum", "var",
+    "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "max", "mean",
+    "min", "prod", "ptp", "std", "sum", "var",
 ]

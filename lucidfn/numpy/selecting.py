@@ -60,6 +60,13 @@ def _prepared(index: Any, n: int, mode: str) -> Any:
     return from_end(index if index.dtype.itemsize >= 4 else to_dtype(index, int32), n, mode)
 
 
+def _from_zero(index: Any, mode: str) -> Any:
+    """With "clip" negative indices are 0, as in NumPy: they do not count from the end."""
+    if mode != "clip":
+        return index
+    return ops.max(index if index.dtype.itemsize >= 4 else to_dtype(index, int32), 0)
+
+
 def _fill(raw: Any, mode: str, fill_value: Any) -> Any:
     if mode != "fill":
         return None
@@ -77,7 +84,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
     if axis is None:
         raw, axis = _flat(raw), 0
     at = normal_axis(axis, len(raw.shape))
-    index = _prepared(_index(indices, "take"), raw.shape[at], mode)
+    index = _prepared(_from_zero(_index(indices, "take"), mode), raw.shape[at], mode)
     return wrap(take_axis(raw, index, at, unwrapped(mode), _fill(raw, mode, fill_value)),
                 weak_of(a))
 
@@ -158,7 +165,7 @@ def choose(a: Any, choices: Any, out: None = None, mode: str = "raise") -> Any:
     index, *items = broadcast_arrays(a, *list(choices))
     raws, weak = lift(*items)
     table = ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raws], axis=0)
-    at = ops.reshape(as_raw(index), shape=(1, *index.shape))
+    at = ops.reshape(_from_zero(as_raw(index), mode), shape=(1, *index.shape))
     return take_along_axis(wrap(table, weak), wrap(at), 0, mode)[0]
 
 

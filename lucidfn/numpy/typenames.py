@@ -49,11 +49,25 @@ class ScalarType:
         return hash(self.dtype)
 
 
+class DefaultType(ScalarType):
+    """The default dtype of a Python scalar type, whatever it is at the time."""
+
+    __slots__ = ("scalar",)
+
+    def __init__(self, scalar: type):
+        self.scalar, self.__name__ = scalar, f"{scalar.__name__}_"
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return default_dtype_of(self.scalar)
+
+
 (bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, float32, float64,
  complex64, complex128) = (ScalarType(np.dtype(name)) for name in (
      "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
      "float32", "float64", "complex64", "complex128"))
 bool = bool_
+int_, float_, complex_ = DefaultType(int), DefaultType(float), DefaultType(complex)
 bfloat16 = ScalarType(types.bfloat16)
 single, double, csingle, cdouble = float32, float64, complex64, complex128
 generic, number, inexact = np.generic, np.number, np.inexact
@@ -147,6 +161,11 @@ def isscalar(element: Any) -> Any:
     return np.isscalar(element)
 
 
+def iterable(y: Any) -> Any:
+    """Whether it can be iterated over."""
+    return np.iterable(y)
+
+
 def astype(x: Any, dtype: Any, /, *, copy: Any = False, device: Any = None) -> Any:
     """x at another dtype; complex to real drops the imaginary part."""
     return asarray(x, float if dtype is None else dtype)
@@ -191,11 +210,11 @@ def array_str(a: Any, max_line_width: int | None = None, precision: int | None =
 
 __all__ = [
     "array_repr", "array_str", "astype", "bfloat16", "bool", "bool_", "can_cast", "cdouble",
-    "complex128", "complex64", "complexfloating", "csingle", "double", "dtype", "e",
-    "euler_gamma", "finfo",
-    "float16", "float32", "float64", "floating", "generic", "get_printoptions", "iinfo", "inexact",
-    "inf", "int16", "int32", "int64", "int8", "integer", "iscomplexobj", "isdtype", "isrealobj",
-    "isscalar", "issubdtype", "nan", "ndarray", "ndim", "newaxis", "number", "pi", "printoptions",
-    "promote_types", "result_type", "set_printoptions", "shape", "signedinteger", "single", "size",
-    "uint16", "uint32", "uint64", "uint8", "unsignedinteger",
+    "complex128", "complex64", "complex_", "complexfloating", "csingle", "double", "dtype", "e",
+    "euler_gamma", "finfo", "float16", "float32", "float64", "float_", "floating", "generic",
+    "get_printoptions", "iinfo", "inexact", "inf", "int16", "int32", "int64", "int8", "int_",
+    "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "iterable",
+    "nan", "ndarray", "ndim", "newaxis", "number", "pi", "printoptions", "promote_types",
+    "result_type", "set_printoptions", "shape", "signedinteger", "single", "size", "uint16",
+    "uint32", "uint64", "uint8", "unsignedinteger",
 ]

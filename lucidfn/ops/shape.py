@@ -13,7 +13,7 @@ from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.ops.elementwise import ZERO, add, select, sub, zero_like
 from lucidfn.ops.families import Linear, bind, pad_rank
-from lucidfn.types import ArrayType, bool_, kind_of
+from lucidfn.types import ArrayType, bool_, is_key, kind_of
 
 
 class Shape(Linear):
@@ -262,6 +262,8 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 def reduced(x: ArrayType, axes: tuple[int, ...], dtype: Any = None) -> ArrayType:
     """The type of x without some axes."""
     if kind_of(x.dtype) == 4:
+        raise TypeError(f"got {x}; random keys have no arithmetic")
+    if is_key(x.dtype):
         raise TypeError(f"got {x}; random keys have no arithmetic")
     shape = _without(x.shape, axes)
     if shape is None:

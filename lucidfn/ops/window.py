@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lucidfn.core.primitive import Primitive
-from lucidfn.core.trace import dtype_of, shape_of
+from lucidfn.core.trace import shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.ops.conv import adjoint_padding, dilated, windows
-from lucidfn.ops.elementwise import add, convert, div, eq, select, zero_like
 from lucidfn.ops.families import Linear
-from lucidfn.ops.shape import pad, slice_
+from lucidfn.ops.shape import broadcast_to, pad, slice_
 from lucidfn.types import ArrayType, kind_of
 
 Ints = tuple[int, ...]
@@ -42,10 +41,8 @@ class Window(Primitive):
                        in zip(x.shape, *params, strict=True)])
         return ArrayType(shape, x.dtype, x.weak)
 
-    def batch(self, size: int, batched: Any, x: Any, *, window: Ints, stride: Ints, padding: Pads,
-              x_dilation: Ints, w_dilation: Ints) -> Any:
-        return self(x, window=(1, *window), stride=(1, *stride), padding=((0, 0), *padding),
-                    x_dilation=(1, *x_dilation), w_dilation=(1, *w_dilation))
+    def batch(self, size: int, batched: Any, x: Any, **params: Any) -> Any:
+        return self(x, **one_axis_more(params))
 
     def flops(self, types: Any, outs: Sequence[ArrayType], *, window: Ints, **_: Any) -> int:
         return outs[0].size * math.prod(window)
@@ -74,22 +71,66 @@ class WindowExtremum(Window):
 
     accepts = (0, 1, 2)
 
-    def jvp(self, tangents: Any, out: Any, x: Any, *, window: Ints, stride: Ints, padding: Pads,
-            x_dilation: Ints, w_dilation: Ints) -> Any:
-        shape, t = shape_of(out), tangents[0]
-        if 0 in shape or 0 in shape_of(x):
-            return None
-        identity = math.inf if self is window_min else -math.inf
-        x = spread(x, identity, padding, x_dilation)
-        t = spread(t, zero_like(t), padding, x_dilation)
-        count = total = None
-        for start in offsets(window, w_dilation):
-            at = eq(taps(x, start, shape, stride), out)
-            taken = select(at, taps(t, start, shape, stride), zero_like(t))
-            ones = convert(at, dtype=dtype_of(x))
-            total = taken if total is None else add(total, taken)
-            count = ones if count is None else add(count, ones)
-        return total if math.prod(window) == 1 else div(total, count)
+    def jvp(self, tangents: Any, out: Any, x: Any, **params: Any) -> Any:
+        return window_share(tangents[0], x, out, **params)
+
+
+class Attaining(Window):
+    """Linear in its first operand; x and y = window_max(x) (or min) say which elements count:
+    those of a window that equal its y. A window of padding (or with a NaN) has none."""
+
+    accepts = (2,)
+
+    def jvp(self, tangents: Any, out: Any, t: Any, x: Any, y: Any, **params: Any) -> Any:
+        return None if tangents[0] is None else self(tangents[0], x, y, **params)
+
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, **params: Any) -> Any:
+        full = [a if b else broadcast_to(a, shape=(size, *shape_of(a)))
+                for a, b in zip(args, batched, strict=True)]
+        return self(*full, **one_axis_more(params))
+
+    def check(self, x: ArrayType, y: ArrayType, params: Any) -> ArrayType:
+        out = super().infer(x, **params)
+        if (out.shape, out.dtype) != (y.shape, y.dtype):
+            raise ShapeError(f"got {x} and {y}; the windows of the first give {out}")
+        return out
+
+    def flops(self, types: Sequence[ArrayType], outs: Any, *, window: Ints, **_: Any) -> int:
+        return 3 * types[2].size * math.prod(window)
+
+
+class WindowShare(Attaining):
+    """out[p]: the mean of t over the elements of window p that attain y[p]; 0 if there is none"""
+
+    name = "window_share"
+
+    def infer(self, t: ArrayType, x: ArrayType, y: ArrayType, **params: Any) -> ArrayType:
+        if (t.shape, t.dtype) != (x.shape, x.dtype):
+            raise ShapeError(f"got {t} and {x}; they must be of one type")
+        return self.check(x, y, params)
+
+    def transpose(self, ct: Any, t: Any, x: Any, y: Any, **params: Any) -> list[Any]:
+        return [window_spread(ct, x, y, **params), None, None]
+
+
+class WindowSpread(Attaining):
+    """out[i]: for each window in which x[i] attains y[p], an equal part of t[p]"""
+
+    name = "window_spread"
+
+    def infer(self, t: ArrayType, x: ArrayType, y: ArrayType, **params: Any) -> ArrayType:
+        if (t.shape, t.dtype) != (y.shape, y.dtype):
+            raise ShapeError(f"got {t} and {y}; they must be of one type")
+        self.check(x, y, params)
+        return x
+
+    def transpose(self, ct: Any, t: Any, x: Any, y: Any, **params: Any) -> list[Any]:
+        return [window_share(ct, x, y, **params), None, None]
+
+
+def one_axis_more(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters for a batch axis in front."""
+    return {name: ((0, 0) if name == "padding" else 1, *p) for name, p in params.items()}
 
 
 def spread(x: Any, value: Any, padding: Pads, x_dilation: Ints) -> Any:
@@ -112,5 +153,6 @@ def taps(x: Any, start: Ints, shape: Ints, stride: Ints) -> Any:
 
 window_sum = WindowSum("window_sum")
 window_max, window_min = WindowExtremum("window_max"), WindowExtremum("window_min")
+window_share, window_spread = WindowShare(), WindowSpread()
 
-__all__ = ["window_max", "window_min", "window_sum"]
+__all__ = ["window_max", "window_min", "window_share", "window_spread", "window_sum"]

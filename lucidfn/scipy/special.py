@@ -190,7 +190,8 @@ def betaln(a: Any, b: Any) -> Any:
 
 
 def _betaln(a: Any, b: Any) -> Any:
-    small, large = ops.min(a, b), ops.max(a, b)
+    ordered = ops.le(a, b)
+    small, large = ops.select(ordered, a, b), ops.select(ordered, b, a)
     plain = ops.add(ops.lgamma(small), ops.sub(ops.lgamma(large), ops.lgamma(ops.add(a, b))))
     poles = ops.bitwise_and(ops.eq(small, 0.0), ops.eq(large, 0.0))
     plain = ops.select(poles, math.inf, plain)

@@ -143,7 +143,9 @@ def inferred(problem: Problem) -> list[Any]:
 
 def type_text(x: Any, weak: bool) -> str:
     """Dtype, weakness (unless that is not compared) and shape."""
-    dtype = np.asarray(x).dtype if isinstance(x, (bool, int, float, complex)) else x.dtype
+    if isinstance(x, (bool, int, float, complex, str, np.dtype)):
+        return type(x).__name__
+    dtype = x.dtype
     star = "*" * bool(weak and dtype != bool and getattr(x, "weak_type", False))
     shape = getattr(x, "shape", ())
     name = getattr(dtype, "name", str(dtype))
@@ -152,7 +154,7 @@ def type_text(x: Any, weak: bool) -> str:
 
 def difference(what: str, got: Any, want: Any, tol: float) -> str | None:
     """None where two arrays agree to a relative error, else how they do not."""
-    if isinstance(got, np.dtype) or np.asarray(want).dtype.kind == "O":
+    if isinstance(want, (str, np.dtype)):
         return None if got == want else f"{what}: got {got}, want {want}"
     a, b = np.asarray(got), np.asarray(want)
     if a.shape != b.shape:

@@ -108,6 +108,8 @@ def _kept(pred: np.ndarray, x: np.ndarray, where: bool) -> np.ndarray:
 
 def convert(x: Any, *, dtype: np.dtype) -> np.ndarray:
     x = np.asarray(x)
+    if x.dtype.names:
+        raise TypeError("random keys are not numbers")
     if x.dtype.kind == "c" and dtype.kind not in "cb":
         x = x.real
     if x.dtype == bfloat16 and dtype.kind in "iu":

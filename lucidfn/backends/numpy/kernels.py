@@ -13,6 +13,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.backends.numpy import (
+    attaining,
     contract,
     conv,
     determinants,
@@ -71,6 +72,7 @@ KERNELS: dict[Primitive, Callable[..., Any]] = {
     ops.dot_general: contract.dot_general,
     ops.conv: conv.conv, ops.window_sum: conv.window_sum, ops.window_max: conv.window_max,
     ops.window_min: conv.window_min,
+    ops.window_share: attaining.window_share, ops.window_spread: attaining.window_spread,
     ops.gather: indexing.gather, ops.scatter_set: indexing.scatter_set,
     ops.scatter_add: indexing.scatter_add, ops.scatter_mul: indexing.scatter_mul,
     ops.scatter_min: indexing.scatter_min, ops.scatter_max: indexing.scatter_max,
