@@ -31,9 +31,9 @@ TABLE = """
     u2   u2   u2   u2   u4   u8   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  u2   f*   c*
     u4   u4   u4   u4   u4   u8   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  u4   f*   c*
     u8   u8   u8   u8   u8   u8   f*   f*   f*   f*   bf   f2   f4   f8   c8   c16  u8   f*   c*
-    i1   i1   i2   i4   i8   f*   i1   i2   i4   i8   bf   f2   f4   f8   c8   c16  i1   f*   c*
-    i2   i2   i2   i4   i8   f*   i2   i2   i4   i8   bf   f2   f4   f8   c8   c16  i2   f*   c*
-    i4   i4   i4   i4   i8   f*   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  i4   f*   c*
+    i1   i1   i2   i4   i4   f*   i1   i2   i4   i8   bf   f2   f4   f8   c8   c16  i1   f*   c*
+    i2   i2   i2   i4   i4   f*   i2   i2   i4   i8   bf   f2   f4   f8   c8   c16  i2   f*   c*
+    i4   i4   i4   i4   i4   f*   i4   i4   i4   i8   bf   f2   f4   f8   c8   c16  i4   f*   c*
     i8   i8   i8   i8   i8   f*   i8   i8   i8   i8   bf   f2   f4   f8   c8   c16  i8   f*   c*
     bf   bf   bf   bf   bf   bf   bf   bf   bf   bf   bf   f4   f4   f8   c8   c16  bf   bf   c8
     f2   f2   f2   f2   f2   f2   f2   f2   f2   f2   f4   f2   f4   f8   c8   c16  f2   f2   c8

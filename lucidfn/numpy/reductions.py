@@ -61,7 +61,8 @@ def no_out(out: Any, name: str) -> None:
                                   "its result instead")
 
 
-def keep_axes(out: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool = True) -> Any:
+def keep_axes(out: Any, shape: tuple[int, ...], axes: tuple[int, ...],
+              keepdims: bool = True) -> Any:
     """A reduced array with its axes put back at size 1."""
     if not keepdims:
         return out
