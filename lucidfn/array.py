@@ -8,7 +8,7 @@ methods are installed by `lucidfn.numpy`, once, on `Array` and `Tracer` alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -27,8 +27,13 @@ from lucidfn.types import (
     result_type,
 )
 
+if TYPE_CHECKING:
+    from lucidfn.numpy.array_typing import ArrayMethods as _Methods
+else:
+    _Methods = object
 
-class Array:
+
+class Array(_Methods):
     """An immutable n-dimensional array. Make one with `lnp.array`, `lnp.zeros`, ...
 
     `value` is the backend's array; `weak` says that the dtype came from a Python scalar only, so

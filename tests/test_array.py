@@ -11,6 +11,8 @@ import pytest
 import lucidfn as lf
 import lucidfn.numpy as lnp
 from lucidfn import Array
+from lucidfn.numpy.array_typing import ArrayMethods
+from lucidfn.numpy.methods import BINARY as BINARY_NAMES
 
 X = np.array([[1.5, -2.0, 3.0], [0.5, 4.0, -1.0]], np.float32)
 Y = np.array([2.0, 3.0, -1.0], np.float32)
@@ -273,3 +275,11 @@ def test_random_keys_are_carried_and_never_numbers() -> None:
                     (lambda: float(keys[0]), "one number")):
         with pytest.raises(TypeError, match=text):
             f()
+
+
+def test_type_checkers_are_told_of_every_method() -> None:
+    declared = {*ArrayMethods.__annotations__, *vars(ArrayMethods)}
+    own = {n for n in vars(Array) if not n.startswith("_") or n.strip("_") in BINARY_NAMES}
+    known = own - {"value", "weak", "shape", "dtype", "ndim", "size", "type", "weak_type"}
+    assert known <= declared
+    assert {n for n in declared if not n.startswith("_")} <= own

@@ -383,7 +383,15 @@ ERRORS = {
                             "must be one integer"),
     "dot": (lambda: lax.dot(F, np.ones(4, "float32")), TypeError, "sizes 3 and 4"),
     "conv channels": (lambda: lax.conv(np.ones((1, 3, 5)), np.ones((2, 4, 3)), (1,), "SAME"),
-                      TypeError, r"C must be 4 \* groups"),
+                      TypeError, r"\[1,3,5\] as NCH .*\[2,4,3\] as OIH.* C = 3 must be I .*4 \* 1"),
+    "conv groups": (lambda: lax.conv_general_dilated(
+        np.ones((1, 4, 5)), np.ones((3, 2, 3)), (1,), "SAME", feature_group_count=2),
+        TypeError, "O = 3 a multiple"),
+    "conv layout": (lambda: lax.conv_general_dilated(
+        np.ones((1, 8, 9, 3)), np.ones((3, 3, 8, 2)), (1, 1), "SAME", dimension_numbers=NHWC),
+        TypeError, r"as NHWC .*as HWIO.* C = 3 must be"),
+    "full of keys": (lambda: lax.full_like(lf.random.split(lf.random.key(0), 2), 0), TypeError,
+                     "random.split makes arrays of keys"),
     "conv spec": (lambda: lax.conv_general_dilated(
         np.ones((1, 3, 5)), np.ones((2, 3, 3)), (1,), "SAME", dimension_numbers=("NH", "OIH", "NCH")
     ), ValueError, "one letter for each of 3 axes"),

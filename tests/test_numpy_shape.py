@@ -207,3 +207,16 @@ def test_moveaxis_and_transpose(shape: list[int], data: Any) -> None:
 def test_bad_input(f: Any, text: str) -> None:
     with pytest.raises((ValueError, TypeError), match=text):
         f()
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_bits(axis: int | None, order: str) -> None:
+    x = (np.arange(30).reshape(10, 3) % 4 == 1).astype(np.uint8)
+    packed = np.packbits(x, axis, order)
+    np.testing.assert_array_equal(lnp.packbits(x, axis, order), packed)
+    for count in (None, 9, -3, 40):
+        expected = np.unpackbits(packed, axis, count, order)
+        got = lf.jit(lambda p: lnp.unpackbits(p, axis, count, order))(packed)  # noqa: B023
+        np.testing.assert_array_equal(got, expected)
+        assert got.dtype == np.uint8

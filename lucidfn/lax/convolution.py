@@ -123,11 +123,31 @@ def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padd
         raise ShapeError(f"lax.conv_general_dilated got {type_of(raws[0])}, window_strides "
                          f"{stride} and rhs_dilation {rhs_dilation}; there are {n} spatial axes")
     groups = feature_group_count
+    _check_channels(raws[0], raws[1], d, groups * batch_group_count, groups)
     if batch_group_count > 1:
         x, groups = _batch_groups(x, batch_group_count, feature_group_count), batch_group_count
     out = apply(ops.conv, x, w, stride=stride, x_dilation=lhs_dilation, w_dilation=rhs_dilation,
                 padding=_pads(padding, x, w, stride, rhs_dilation), groups=groups)
     return convert(wrap(_to_spec(array(out), d.out_spec)), out_dtype)
+
+
+def _check_channels(lhs: Any, rhs: Any, d: ConvDimensionNumbers, groups: int,
+                    feature_groups: int) -> None:
+    """A mistaken layout shows here first: say which axis was read as what."""
+    c, i, o = [shape_of(x)[at] for x, at in ((lhs, d.lhs_spec[1]), (rhs, d.rhs_spec[1]),
+                                             (rhs, d.rhs_spec[0]))]
+    if groups < 1 or c != i * feature_groups or o % groups:
+        raise ShapeError(
+            f"a convolution got the input {type_of(lhs)} as {_letters(d.lhs_spec, 'NC')} and the "
+            f"kernel {type_of(rhs)} as {_letters(d.rhs_spec, 'OI')}, in {groups} groups; C = {c} "
+            f"must be I * feature_group_count = {i} * {feature_groups}, and O = {o} a multiple of "
+            "the number of groups. Other layouts are named in dimension_numbers, such as "
+            "('NHWC', 'HWIO', 'NHWC')")
+
+
+def _letters(spec: Sequence[int], first: str) -> str:
+    space = {1: "H", 2: "HW", 3: "DHW"}.get(len(spec) - 2, "xyzuvwabcd"[:len(spec) - 2])
+    return "".join(letter for _, letter in sorted(zip(spec, first + space, strict=True)))
 
 
 def _pads(padding: Padding, x: Any, w: Any, stride: Sequence[int],

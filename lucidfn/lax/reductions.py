@@ -37,8 +37,23 @@ def _reducer(primitive: Primitive, doc: str, kinds: str = "ifc") -> Callable[...
 
 reduce_sum = _reducer(ops.reduce_sum, "Sum over axes.")
 reduce_prod = _reducer(ops.reduce_prod, "Product over axes.")
-reduce_and = _reducer(ops.reduce_and, "Whether all are true, over axes.", "b")
-reduce_or = _reducer(ops.reduce_or, "Whether any is true, over axes.", "b")
+
+
+def reduce_and(operand: Any, axes: Sequence[int], *, out_sharding: None = None) -> Any:
+    """Whether all are true, over axes; bit by bit for integers."""
+    raw = array(operand)
+    if dtype_of(raw) == bool_:
+        return wrap(ops.reduce_and(raw, axes=axes_of(axes, len(shape_of(raw)), "reduce_and")))
+    ones = ops.bitwise_not(ops.zeros((), dtype_of(raw)))
+    return reduce(operand, wrap(ones), ew.bitwise_and, axes)
+
+
+def reduce_or(operand: Any, axes: Sequence[int], *, out_sharding: None = None) -> Any:
+    """Whether any is true, over axes; bit by bit for integers."""
+    raw = array(operand)
+    if dtype_of(raw) == bool_:
+        return wrap(ops.reduce_or(raw, axes=axes_of(axes, len(shape_of(raw)), "reduce_or")))
+    return reduce(operand, wrap(ops.zeros((), dtype_of(raw))), ew.bitwise_or, axes)
 
 
 def reduce_max(operand: Any, axes: Sequence[int], *, out_sharding: None = None) -> Any:

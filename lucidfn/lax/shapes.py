@@ -24,6 +24,7 @@ from lucidfn.types import (
     SCALARS,
     as_dtype,
     default_dtype_of,
+    dtype_name,
     int32,
     kind_of,
 )
@@ -46,6 +47,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
                          "use lax.broadcast_in_dim")
     if type(value) in SCALARS:
         to = default_dtype_of(type(value)) if dtype is None else as_dtype(dtype)
+        if kind_of(to) > 3:
+            raise TypeError(f"lax.full makes numbers, not {dtype_name(to)}; lucidfn.random.split "
+                            "makes arrays of keys")
         cast = {0: builtins.bool, 1: int, 2: float, 3: complex}[kind_of(to)]
         return wrap(ops.full(shape=shape, dtype=to, value=cast(value)), weak)
     raw = value if dtype is None else keep_dtype(value, as_dtype(dtype))

@@ -1,6 +1,7 @@
 """The familiar names of NumPy, as compositions of primitives: `import lucidfn.numpy as lnp`."""
 
 from lucidfn.numpy import fft, linalg  # noqa: F401
+from lucidfn.numpy.bits import *  # noqa: F403
 from lucidfn.numpy.calculus import *  # noqa: F403
 from lucidfn.numpy.creation import *  # noqa: F403
 from lucidfn.numpy.cumulative import *  # noqa: F403

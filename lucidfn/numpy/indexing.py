@@ -59,9 +59,10 @@ def getitem(x: Any, index: Any) -> Any:
     IndexError for integers out of bounds (also in arrays), and for masks that do not fit; a
     traced mask raises NonConcreteBooleanIndexError.
     """
-    if type(x) is Array and type(x.value) is np.ndarray and is_basic(index) and (
-            current.get() is eval_trace):
-        return wrap(x.value[index], x.weak)  # NumPy's own: a view, and the same errors
+    if type(x) is Array and type(x.value) is np.ndarray and current.get() is eval_trace:
+        items = [plain(i) for i in index] if type(index) is tuple else [plain(index)]
+        if UNKNOWN not in map(type, items):
+            return wrap(x.value[tuple(items)], x.weak)  # NumPy's own, with the same errors
     raw = as_raw(x)
     if type(index) is int and raw.shape:
         n = raw.shape[0]
@@ -71,20 +72,21 @@ def getitem(x: Any, index: Any) -> Any:
     return wrap(take_plan(raw, make_plan(raw.shape, index), "raise", None), weak_of(x))
 
 
+UNKNOWN = type(NotImplemented)
 _PLAIN = frozenset({int, type(None), type(Ellipsis)})
 
 
-def is_basic(index: Any) -> bool:
-    """Whether an index consists of integers, None, `...` and slices of integers."""
-    items = index if type(index) is tuple else (index,)
-    for item in items:
-        kind = type(item)
-        if kind in _PLAIN:
-            continue
-        if kind is not slice or type(item.start) not in _PLAIN or (
-                type(item.stop) not in _PLAIN or type(item.step) not in _PLAIN):
-            return False
-    return True
+def plain(item: Any) -> Any:
+    """A concrete item of an index as NumPy takes it; NotImplemented for all others."""
+    kind = type(item)
+    if kind in _PLAIN:
+        return item
+    if kind is slice:
+        known = type(item.start) in _PLAIN and type(item.stop) in _PLAIN and (
+            type(item.step) in _PLAIN)
+        return item if known else NotImplemented
+    value = item.value if kind is Array else item
+    return value if type(value) is np.ndarray and value.dtype.kind in "iub" else NotImplemented
 
 
 def _row(raw: Any, i: int) -> Any:

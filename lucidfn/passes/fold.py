@@ -69,12 +69,15 @@ def _with_literals(eqn: Equation, scalars: dict[Var, Any]) -> list[Any]:
     out = eqn.outputs[0].type
     inputs = list(eqn.inputs)
     for i, atom in enumerate(inputs):
-        if atom not in scalars or atom.type.weak or (eqn.primitive is ops.select and i == 0):
+        if atom not in scalars or (eqn.primitive is ops.select and i == 0):
             continue
         others = [*inputs[:i], *inputs[i + 1:]]
-        if any(type(a) is Var and a not in scalars and not a.type.weak
-               and a.type.dtype == atom.type.dtype for a in others) and broadcast_shapes(
+        if any(type(a) is Var and a not in scalars and a.type.dtype == atom.type.dtype
+               for a in others) and broadcast_shapes(
                    *[a.type.shape for a in others]) == out.shape:
             value = np.asarray(scalars[atom]).reshape(())
-            inputs[i] = Literal(_ITEM[kind_of(atom.type.dtype)](value))
+            literal = Literal(_ITEM[kind_of(atom.type.dtype)](value))
+            types = [literal.type if j == i else a.type for j, a in enumerate(inputs)]
+            if eqn.primitive.infer(*types, **eqn.params)[:2] == out[:2]:
+                inputs[i] = literal
     return inputs

@@ -134,8 +134,9 @@ def clamp(lo: Any, x: Any, hi: Any) -> np.ndarray:
 
 
 def complex_parts(x: Any, y: Any) -> np.ndarray:
+    # A Python scalar takes the width of its neighbour.
+    wide = any(type(a) not in SCALARS and a.dtype == np.float64 for a in (x, y))
     x, y = np.asarray(x), np.asarray(y)
-    wide = np.float64 in (x.dtype, y.dtype)
     out = np.empty(np.broadcast_shapes(x.shape, y.shape), np.complex128 if wide else np.complex64)
     out.real, out.imag = x, y
     return out

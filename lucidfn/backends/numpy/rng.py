@@ -24,6 +24,10 @@ _SHIFTS = tuple(
     tuple((np.array(r, np.uint32), np.array(32 - r, np.uint32)) for r in row) for row in _ROTATIONS
 )
 _PARITY = np.uint32(0x1BD11BDA)
+_MASK = 0xFFFF_FFFF
+
+# Up to this many blocks Python integers are faster than passes over arrays.
+FEW = 6
 
 
 def key_impl(keys: np.ndarray) -> str:
@@ -86,6 +90,9 @@ def fold_in(keys: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Keys that depend on a key and the low 32 bits of an integer, elementwise (broadcast)."""
     words = key_data(keys)
     low = np.asarray(data).astype(np.uint32)
+    if words.ndim == 1 and low.ndim == 0:
+        pair = _threefry_one(*words.tolist(), int(low))
+        return wrap_key_data(np.array(pair, np.uint32), key_impl(keys))
     y0, y1 = threefry2x32(words[..., 0], words[..., 1], np.zeros((), np.uint32), low)
     return wrap_key_data(np.stack((y0, y1), axis=-1), key_impl(keys))
 
@@ -159,6 +166,19 @@ def threefry2x32(
     return y0.reshape(shape), y1.reshape(shape)
 
 
+def _threefry_one(k0: int, k1: int, x1: int) -> tuple[int, int]:
+    """The block (0, x1) in Python integers: faster than arrays for a few of them."""
+    keys = (k0, k1, k0 ^ k1 ^ int(_PARITY))
+    x0, x1 = k0, (x1 + k1) & _MASK
+    for step in range(5):
+        for r in _ROTATIONS[step & 1]:
+            x0 = (x0 + x1) & _MASK
+            x1 = ((x1 << r | x1 >> (32 - r)) & _MASK) ^ x0
+        x0 = (x0 + keys[(step + 1) % 3]) & _MASK
+        x1 = (x1 + keys[(step + 2) % 3] + step + 1) & _MASK
+    return x0, x1
+
+
 Store = Callable[[slice, slice, np.ndarray, np.ndarray], None]
 Schedule = list[tuple[np.ndarray, np.ndarray]]
 
@@ -193,6 +213,11 @@ def _threefry_rounds(
 def _threefry_counters(keys: np.ndarray, count: int, store: Store, threads: int) -> None:
     """Hash the counters 0 .. count-1 under every key; blocks of results go to `store`."""
     words = key_data(keys).reshape(-1, 2)
+    if 0 < len(words) * count <= FEW:
+        pairs = np.array([[_threefry_one(k0, k1, i) for i in range(count)]
+                          for k0, k1 in words.tolist()], np.uint32)
+        store(slice(0, len(words)), slice(0, count), pairs[..., 0], pairs[..., 1])
+        return
     blocks = list(_blocks(len(words), count))
 
     def run(blocks: list[tuple[slice, slice]]) -> None:

@@ -25,8 +25,8 @@ def floats(*xs: Any) -> list[Any]:
 
 def standard(x: Any, *params: Any, loc: Any, scale: Any) -> list[Any]:
     """(x - loc) / scale, the parameters, and scale; at one dtype."""
-    x, loc, scale, *params = floats(x, loc, scale, *params)
-    return [(x - loc) / scale, *params, scale]
+    x, loc, scale, *rest = floats(x, loc, scale, *params)
+    return [(x - loc) / scale, *rest, scale]
 
 
 def support(inside: Any, x: Any, formula: Callable[[Any], Any], *, at: Any,
