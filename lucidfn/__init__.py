@@ -32,6 +32,7 @@ _LAZY = ("debug", "errors", "extend", "flatten_util", "lax", "nn", "random", "sc
          "tree_util")
 _DEBUG = ("debug_nans", "debug_infs", "debug_key_reuse", "disable_jit", "default_dtype",
           "default_device", "pure_callback", "io_callback")
+_DEVICE = ("block_until_ready", "default_backend", "device_get", "device_put", "devices")
 
 
 def __getattr__(name: str) -> Any:
@@ -39,12 +40,14 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"lucidfn.{name}")
     if name in _DEBUG:
         return getattr(importlib.import_module("lucidfn.debug"), name)
+    if name in _DEVICE:
+        return getattr(importlib.import_module("lucidfn.device"), name)
     raise AttributeError(f"module 'lucidfn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_DEBUG})
+    return sorted({*globals(), *_LAZY, *_DEBUG, *_DEVICE})
 
 
-__all__ = [*_api_names, *_LAZY, *_DEBUG, "Array", "Equation", "Literal", "Program",
+__all__ = [*_api_names, *_LAZY, *_DEBUG, *_DEVICE, "Array", "Equation", "Literal", "Program",
            "ShapeDtypeStruct", "Var", "config", "tree", "typeof"]

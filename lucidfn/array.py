@@ -109,9 +109,7 @@ def wrap(x: Any, weak: bool = False) -> Any:
         # Read-only: a view of an array that the user may change.
         return Array(x if x.flags.writeable else x.copy(), weak)
     if isinstance(x, Tracer):
-        if weak:
-            x.weak = True  # type: ignore[attr-defined]
-        return x
+        return x if x.weak is weak else x.with_weak(weak)  # type: ignore[attr-defined]
     if type(x) in SCALARS:
         return Array(np.asarray(x, default_dtype_of(type(x))), True)
     return Array(x, weak)

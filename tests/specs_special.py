@@ -39,6 +39,16 @@ def lower_gamma_slope(a: Any, x: Any) -> Any:
     return mpmath.diff(lambda b: lower_gamma(b, x), a)
 
 
+def beta_slope(a: Any, b: Any, x: Any, operand: int) -> Any:
+    """The derivative of the incomplete beta function in a or b, by differences."""
+    with mpmath.workdps(40):
+        h = mpmath.mpf(10) ** -15
+        step = (h, 0) if operand == 0 else (0, h)
+        ends = [mpmath.betainc(a + s * step[0], b + s * step[1], 0, x, regularized=True)
+                for s in (1, -1)]
+        return (ends[0] - ends[1]) / (2 * h)
+
+
 def gamma_density(a: Any, x: Any) -> Any:
     return mpmath.exp((a - 1) * mpmath.log(x) - x - mpmath.loggamma(a))
 
@@ -79,6 +89,12 @@ SPECIAL = [
             (positive, positive, probability), [
                 Case(((3,), (3,), (3,))), Case(((), (2, 1), (2,))), Case(((0,), (), (1,)))],
             diff=(2,), tol=8.0),
+    special("betainc_grad_a", lambda a, b, x: beta_slope(a, b, x, 0),
+            (positive, positive, probability), [Case(((3,), (3,), (3,))), Case(((0,), (), (1,)))],
+            diff=(2,), order=1, tol=100.0),
+    special("betainc_grad_b", lambda a, b, x: beta_slope(a, b, x, 1),
+            (positive, positive, probability), [Case(((3,), (3,), (3,))), Case(((0,), (), (1,)))],
+            diff=(2,), order=1, tol=100.0),
     special("bessel_i0e", lambda x: mpmath.exp(-abs(x)) * mpmath.besseli(0, x), normal),
     special("bessel_i1e", lambda x: mpmath.exp(-abs(x)) * mpmath.besseli(1, x), normal,
             points=[Point((0.0,), (0.5,))]),

@@ -283,3 +283,13 @@ def test_type_checkers_are_told_of_every_method() -> None:
     known = own - {"value", "weak", "shape", "dtype", "ndim", "size", "type", "weak_type"}
     assert known <= declared
     assert {n for n in declared if not n.startswith("_")} <= own
+
+
+def test_devices_as_functions():
+    tree = {"w": np.ones(2, "float32"), "n": 3, "name": "adam"}
+    put = lf.device_put(tree, lf.default_backend())
+    assert isinstance(put["w"], Array) and put["name"] == "adam"
+    got = lf.device_get(lf.block_until_ready(put))
+    assert type(got["w"]) is np.ndarray
+    with pytest.raises(ValueError, match=r"no device 'tpu' here; there are \['cpu'\]"):
+        lf.device_put(tree, "tpu")

@@ -299,3 +299,25 @@ def test_gradients_of_functions() -> None:
     assert lf.grad(lambda x: lnp.extract(x > 1, x ** 2).sum())(x).tolist() == [6.0, 0.0, 4.0]
     g = lf.grad(lambda x: lnp.take(x, lnp.array([5, 0]), mode="fill", fill_value=0).sum())(x)
     assert g.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_captured_indices_under_jit() -> None:
+    rows, n, mask = np.array([0, 1]), lnp.array(2), lnp.array([True, False, True])
+    f = lf.jit(lambda x: (x[rows], x[:n], x[n], x[mask]))
+    assert [o.tolist() for o in f(V[:3])] == [[3, 0], [3, 0], -1, [3, -1]]
+    rows[0] = 2
+    assert f(V[:3])[0].tolist() == [-1, 0]
+    n = lnp.array(1)
+    mask = ~mask
+    assert [o.tolist() for o in f(V[:3])] == [[-1, 0], [3], 0, [0]]
+
+
+def test_second_order_and_nesting() -> None:
+    x, i = lnp.array([1.0, 2.0, 3.0]), lnp.array([2, 0, 2])
+    f = lambda x: (x[i] ** 3).sum() + (x.at[i].multiply(2.0) ** 2).sum()
+    # d2/dx2: 6 x for each use, and 2 * factor**2 for the product (4 where hit twice).
+    want = np.diag([6 + 8, 2, 36 + 32.0])
+    np.testing.assert_allclose(lf.hessian(f)(x), want)
+    np.testing.assert_allclose(lf.jit(lf.jacrev(lf.grad(f)))(x), want)
+    rows = lf.vmap(lf.grad(lambda x, i: (x[i] ** 2).sum()), (None, 0))(x, lnp.array([[0], [2]]))
+    assert rows.tolist() == [[2, 0, 0], [0, 0, 6]]

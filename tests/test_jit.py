@@ -272,7 +272,8 @@ def test_donated_array_cannot_be_used_again():
     step = lf.jit(lambda p, g: p - 0.1 * g, donate_argnums=0)
     p, g = array(1000), array(1000, seed=1)
     q = step(p, g)
-    with pytest.raises(lf.errors.DonatedArrayError, match=r"float32\[1000\] was donated .*test_jit"):
+    match = r"float32\[1000\] was donated .*test_jit"
+    with pytest.raises(lf.errors.DonatedArrayError, match=match):
         p + 1.0
     with pytest.raises(lf.errors.DonatedArrayError):
         np.asarray(p)

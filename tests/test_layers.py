@@ -21,7 +21,7 @@ LAYERS = {
     4: {"control"},
     5: {"passes"},
     6: {"backends"},
-    7: {"array", "api", "testing", "debug"},
+    7: {"array", "api", "testing", "debug", "device"},
     8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend"},
     9: {"nn", "optim", "models", "data", "io", "viz", "info"},
 }

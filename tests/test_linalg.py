@@ -261,7 +261,7 @@ def test_norms_have_derivative_zero_at_zero() -> None:
     assert not np.asarray(lf.hessian(LA.norm)(zero)).any()
     assert not np.asarray(lf.grad(LA.norm)(np.zeros((2, 2)))).any()
     rows = np.array([[0.0, 0.0], [3.0, 4.0]])
-    near(lf.grad(lambda x: LA.norm(x, axis=1).sum())(rows), [[0.0, 0.0], [0.6, 0.8]])
+    near(lf.grad(lambda x: LA.norm(x, axis=1).sum())(rows), np.array([[0.0, 0.0], [0.6, 0.8]]))
 
 
 def test_vector_norm_over_many_axes() -> None:

@@ -98,6 +98,7 @@ def test_derivatives_of_integrals():
     check_grads(special.gammainc, (a, x), 1)
     check_grads(special.gammaincc, (a, x), 1)
     check_grads(lambda x: special.gammainc(a, x), (x,), 2)
+    check_grads(special.betainc, (a, b, A([0.2, 0.6, 0.7])), 1)
     check_grads(lambda x: special.betainc(a, b, x), (A([0.2, 0.6, 0.7]),), 2)
     check_grads(lambda x: special.polygamma(A([1.0, 2.0, 3.0]), x), (x,), 2)
     check_grads(lambda q: special.zeta(A([2.0, 3.0, 4.0]), q), (x,), 2)

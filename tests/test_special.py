@@ -28,7 +28,9 @@ DERIVATIVES = [
     ("igamma_grad_a", [A([0.5, 1.0, 3.0, 10.0]), A([0.3, 1.2, 2.0, 11.0])], [1], [1]),
     ("random_gamma_grad", [A([0.5, 1.0, 3.0, 10.0]), A([0.3, 1.2, 2.0, 11.0])], [1], [1]),
     ("betainc", [A([0.5, 1.0, 3.0, 9.0]), A([0.4, 2.0, 3.0, 5.0]), A([0.1, 0.5, 0.8, 0.6])],
-     [2], [2]),
+     [0, 1, 2], [2]),
+    ("betainc_grad_a", [A([0.5, 2.0]), A([0.4, 3.0]), A([0.1, 0.6])], [2], [2]),
+    ("betainc_grad_b", [A([0.5, 2.0]), A([0.4, 3.0]), A([0.1, 0.6])], [2], [2]),
     ("bessel_i0e", [A([-3.0, -0.2, 0.3, 10.0])], [0], [0]),
     ("bessel_i1e", [A([-3.0, -0.2, 0.3, 10.0])], [0], [0]),
     ("expi", [A([-3.0, -0.6, 0.3, 4.0])], [0], [0]),
@@ -58,7 +60,7 @@ def test_derivatives(name, args, once, twice, order):
 
 
 @pytest.mark.parametrize(("name", "args", "operand", "word"), [
-    ("betainc", (2.0, 3.0, 0.5), 0, "in a"), ("betainc", (2.0, 3.0, 0.5), 1, "in b"),
+    ("betainc_grad_a", (2.0, 3.0, 0.5), 0, "in a"), ("betainc_grad_b", (2.0, 3.0, 0.5), 1, "in b"),
     ("polygamma", (1.0, 2.0), 0, "in n"), ("zeta", (2.0, 3.0), 0, "in s"),
     ("igamma_grad_a", (2.0, 3.0), 0, "in a"), ("random_gamma_grad", (2.0, 3.0), 0, "in a"),
 ])
@@ -78,6 +80,11 @@ BOUNDARIES = [
     ("igamma", (2.0, 0.0), 0.0, (None, 0.0)),
     ("igamma", (0.5, 0.0), 0.0, (None, math.inf)),
     ("igamma", (2.0, math.inf), 1.0, (None, 0.0)),
+    ("igamma_grad_a", (2.0, 0.0), 0.0, (None, 0.0)),
+    ("betainc", (2.0, 3.0, 0.0), 0.0, (0.0, 0.0, 0.0)),
+    ("betainc", (2.0, 3.0, 1.0), 1.0, (0.0, 0.0, 0.0)),
+    ("betainc", (1.0, 3.0, 0.0), 0.0, (0.0, 0.0, 3.0)),
+    ("betainc_grad_a", (2.0, 3.0, 0.0), 0.0, (None, None, 0.0)),
     ("bessel_i0e", (0.0,), 1.0, (0.0,)),
     ("bessel_i1e", (0.0,), 0.0, (0.5,)),
     ("erf_inv", (1.0,), math.inf, (math.inf,)),
@@ -104,6 +111,8 @@ def test_boundaries(name, args, value, slopes):
     ("polygamma", (1.0, 1.0), math.pi**2 / 6), ("zeta", (4.0, 1.0), math.pi**4 / 90),
     ("igamma", (1.0, 2.0), 1.0 - math.exp(-2.0)), ("igammac", (0.5, 2.0), math.erfc(2.0**0.5)),
     ("betainc", (1.0, 3.0, 0.2), 1.0 - 0.8**3), ("betainc", (2.0, 1.0, 0.3), 0.09),
+    ("betainc_grad_a", (1.0, 1.0, 0.5), 0.5 * math.log(0.5)),  # I_x(a, 1) = x^a
+    ("betainc_grad_b", (1.0, 1.0, 0.5), -0.5 * math.log(0.5)),
     ("ndtri", (0.975,), 1.959963984540054), ("ndtri", (1e-300,), -37.0471),
     ("bessel_i0e", (1.0,), math.exp(-1.0) * 1.2660658777520084),
     ("bessel_i1e", (1.0,), math.exp(-1.0) * 0.5651591039924850),

@@ -23,7 +23,7 @@ from lucidfn.types import (
 )
 
 # Row and column meet at the dtype of their sum; * is weak. This is the lattice that JAX documents,
-# but for uint32 and a narrower signed integer: 64 bits only where they were given or are the default.
+# but for uint32 and a signed integer: 64 bits only where they were given or are the default.
 TABLE = """
          b1 u1 u2 u4 u8 i1 i2 i4 i8 bf f2 f4 f8 c8 c16 i* f* c*
     b1   b1   u1   u2   u4   u8   i1   i2   i4   i8   bf   f2   f4   f8   c8   c16  i*   f*   c*

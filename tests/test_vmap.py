@@ -103,5 +103,6 @@ def test_messages(case):
 
 
 def test_error_inside_names_the_lane_shapes():
-    with pytest.raises(lf.errors.ShapeError, match=r"mul at test_vmap.py.*float32\[4\] and float32"):
+    match = r"mul at test_vmap.py.*float32\[4\] and float32"
+    with pytest.raises(lf.errors.ShapeError, match=match):
         lf.vmap(lambda x, y: x * y)(array(3, 4), array(3, 5))

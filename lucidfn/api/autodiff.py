@@ -304,7 +304,7 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
     state: list[Any] = []
 
     def flat(*raws: Any) -> list[Any]:
-        out = fun(*unflatten(treedef, [wrap(r) for r in raws]))
+        out = fun(*unflatten(treedef, [wrap(r, t.weak) for r, t in zip(raws, types, strict=True)]))
         out_leaves, out_tree = flatten(out)
         state[:] = [out_tree]
         return [output_leaf(x, f"linear_transpose: {name_of(fun)}") for x in out_leaves]

@@ -36,7 +36,8 @@ class Recorded:
 
         def flat(*raws: Any) -> list[Any]:
             values = iter(raws)
-            filled = [wrap(next(values)) if t else x for x, t in zip(leaves, traced, strict=True)]
+            filled = [next(values) if t else x
+                      for x, t in zip(leaves, traced, strict=True)]
             dyn, kw = unflatten(treedef, filled)
             it = iter(dyn)
             call = [fixed[i] if i in fixed else next(it) for i in range(len(args))]

@@ -88,7 +88,8 @@ class JitFunction:
     def find_quickly(self, args: tuple[Any, ...], config: Settings) -> Any:
         """(entry, raw inputs, leaves) if this call is like the last one, else None."""
         entry, guard, known = self.quick
-        if guard is None or entry.key.settings is not config or entry is not self.cache.last:
+        last: Any = self.cache.last
+        if guard is None or entry.key.settings is not config or entry is not last:
             return None
         found = guard(args)
         if found is None or known is None or self.closure.read() is not known:
@@ -246,7 +247,8 @@ class JitFunction:
 
         def flat(*raws: Any) -> list[Any]:
             values = iter(raws)
-            filled = [wrap(next(values)) if t else x for x, t in zip(leaves, traced, strict=True)]
+            filled = [next(values) if t else x
+                      for x, t in zip(leaves, traced, strict=True)]
             a, k = self.with_static(unflatten(key.treedef, filled), args, kwargs)
             return state.take(self.fun(*a, **k), self.name)
 

@@ -18,8 +18,8 @@ class RecordTracer(Tracer):
 
     __slots__ = ("variable", "weak")
 
-    def __init__(self, trace: RecordTrace, var: Var):
-        self.owner, self.variable, self.weak = trace, var, var.type.weak
+    def __init__(self, trace: RecordTrace, var: Var, weak: bool = False):
+        self.owner, self.variable, self.weak = trace, var, weak
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
@@ -33,6 +33,9 @@ class RecordTracer(Tracer):
     @property
     def dtype(self) -> Any:
         return self.variable.type.dtype
+
+    def with_weak(self, weak: bool) -> RecordTracer:
+        return RecordTracer(self.owner, self.variable, weak)
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
         if not self.owner.alive:
@@ -54,7 +57,7 @@ class RecordTrace(Trace):
 
     def new_input(self, type: ArrayType) -> RecordTracer:
         self.inputs.append(Var(type))
-        return RecordTracer(self, self.inputs[-1])
+        return RecordTracer(self, self.inputs[-1], type.weak)
 
     def atom(self, value: Any) -> Atom:
         if type(value) is RecordTracer and value.owner is self:

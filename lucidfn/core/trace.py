@@ -61,6 +61,11 @@ class Tracer:
         """The raw value, where there is one; else raise the error that shows the fix."""
         raise NotImplementedError
 
+    def with_weak(self, weak: bool) -> Tracer:
+        """The same value, weak or not. Only the user's side of the border says which it is: what
+        a primitive gives is strong until a public function wraps it, as it is for arrays."""
+        raise NotImplementedError
+
 
 def leaked(tracer: Tracer) -> UnexpectedTracerError:
     origin = tracer.owner.describe(tracer) if hasattr(tracer.owner, "describe") else ""

@@ -151,3 +151,8 @@ def axes_of(axes: Iterable[Any], rank: int, name: str) -> tuple[int, ...]:
 
 def keep_dtype(raw: Any, dtype: np.dtype) -> Any:
     return raw if dtype_of(raw) == dtype else ops.convert(raw, dtype=dtype)
+
+
+def permuted(raw: Any, order: Sequence[int]) -> Any:
+    """Axes in this order; nothing is recorded where they are in it."""
+    return raw if list(order) == list(range(len(order))) else ops.permute(raw, order=tuple(order))

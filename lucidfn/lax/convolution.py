@@ -9,7 +9,7 @@ from lucidfn import ops
 from lucidfn.array import wrap
 from lucidfn.core.trace import shape_of, type_of
 from lucidfn.errors import ShapeError
-from lucidfn.lax._operands import apply, array, same_dtype, sizes
+from lucidfn.lax._operands import apply, array, permuted, same_dtype, sizes
 from lucidfn.lax.contraction import PrecisionLike, convert, wider
 from lucidfn.ops.conv import dilated
 from lucidfn.ops.shape import inverse
@@ -85,13 +85,13 @@ def _canonical(lhs: Any, rhs: Any, d: ConvDimensionNumbers) -> tuple[Any, Any]:
     """[N, *space, C] and [*window, C/G, O]."""
     n, c, *space = d.lhs_spec
     o, i, *window = d.rhs_spec
-    return (ops.permute(lhs, order=(n, *space, c)), ops.permute(rhs, order=(*window, i, o)))
+    return (permuted(lhs, (n, *space, c)), permuted(rhs, (*window, i, o)))
 
 
 def _to_spec(out: Any, spec: Sequence[int]) -> Any:
     """[N, *space, C] to the layout of an output."""
     n, c, *space = spec
-    return ops.permute(out, order=inverse((n, *space, c)))
+    return permuted(out, inverse((n, *space, c)))
 
 
 def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padding: Padding,
@@ -248,7 +248,7 @@ def conv_general_dilated_patches(lhs: Any, filter_shape: Sequence[int],
     raw, n = array(lhs), len(filter_shape)
     d = conv_dimension_numbers(shape_of(raw), (1, 1, *filter_shape), dimension_numbers)
     batch, feature, *space = d.lhs_spec
-    x = ops.permute(raw, order=(batch, *space, feature))
+    x = permuted(raw, (batch, *space, feature))
     stride = sizes(window_strides, "window_strides")
     lhs_dilation = (1,) * n if lhs_dilation is None else sizes(lhs_dilation)
     rhs_dilation = (1,) * n if rhs_dilation is None else sizes(rhs_dilation)

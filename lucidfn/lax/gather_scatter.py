@@ -19,7 +19,7 @@ from lucidfn.array import unwrap, weak_of, wrap
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
-from lucidfn.lax._operands import array, keep_dtype, same_dtype, sizes
+from lucidfn.lax._operands import array, keep_dtype, permuted, same_dtype, sizes
 from lucidfn.types import bool_, int32, is_inexact, kind_of
 
 Axes = tuple[int, ...]
@@ -196,12 +196,12 @@ def _to_output(out: Any, plan: _Plan, offset_dims: Axes) -> Any:
     """(*batch, *plan.order) -> batch axes, and kept axes at offset_dims."""
     at = len(plan.batch)
     inner = [a for a in sorted(plan.order)]
-    out = ops.permute(out, order=(*range(at), *[at + plan.order.index(a) for a in inner]))
+    out = permuted(out, (*range(at), *[at + plan.order.index(a) for a in inner]))
     # Indexed axes of window size 1 come back here, if they are kept at all.
     out = ops.reshape(out, shape=plan.batch + tuple([plan.window[a] for a in plan.kept]))
     rank, batch, window = len(shape_of(out)), iter(range(at)), iter(range(at, len(shape_of(out))))
     offsets = tuple([o % rank for o in offset_dims]) if rank else ()
-    return ops.permute(out, order=tuple([next(window) if i in offsets else next(batch)
+    return permuted(out, tuple([next(window) if i in offsets else next(batch)
                                          for i in range(rank)]))
 
 
@@ -234,11 +234,11 @@ def _scatter(primitive: Primitive, operand: Any, scatter_indices: Any, updates: 
                  how is not GatherScatterMode.FILL_OR_DROP)
     # Updates to (*batch, *plan.order): batch first, then the kept axes, then without those of
     # size 1 that are indexed.
-    new = ops.permute(new, order=(*scattered, *d.update_window_dims))
+    new = permuted(new, (*scattered, *d.update_window_dims))
     inner = sorted(plan.order)
     new = ops.reshape(new, shape=plan.batch + tuple([window[a] for a in inner]))
     at = len(plan.batch)
-    new = ops.permute(new, order=(*range(at), *[at + inner.index(a) for a in plan.order]))
+    new = permuted(new, (*range(at), *[at + inner.index(a) for a in plan.order]))
     places = plan.places
     if plan.inside is not None:
         inside = ops.reshape(plan.inside, shape=plan.batch + (1,) * (len(plan.spread) + 1))

@@ -46,7 +46,7 @@ def _named(function: Callable[..., Any], name: str, doc: str) -> Callable[..., A
 
 def unary(primitive: Primitive, name: str, doc: str, *,
           to_float: bool = False, as_is: str = "", keep_weak: bool = True) -> Callable[..., Any]:
-    """`lnp.name(x)`: integers become floats if `to_float`; kinds in `as_is` are left as they are."""
+    """`lnp.name(x)`: integers become floats if `to_float`; kinds in `as_is` stay as they are."""
     same = frozenset({"b": 0, "i": 1, "f": 2, "c": 3}[k] for k in as_is)
 
     def function(x: Any, /) -> Any:
@@ -359,8 +359,16 @@ def _highest(raw: Any) -> Any:
     return True if dtype == bool_ else math.inf if is_inexact(dtype) else int(np.iinfo(dtype).max)
 
 
-__all__ = [n for n, v in list(globals().items())
-           if callable(v) and getattr(v, "__module__", "") in ("lucidfn.numpy", __name__)
-           and not n.startswith("_") and not isinstance(v, type)]
-__all__ = [n for n in __all__ if n not in (
-    "unary", "binary", "lift", "check_rank_promotion")]
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh",
+    "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift",
+    "bitwise_xor", "cbrt", "ceil", "clip", "conj", "conjugate", "cos", "cosh", "divide",
+    "divmod", "equal", "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "greater",
+    "greater_equal", "imag", "invert", "isfinite", "isinf", "isnan", "left_shift", "less",
+    "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "maximum", "minimum", "mod", "multiply", "negative", "nextafter",
+    "not_equal", "positive", "pow", "power", "real", "remainder", "right_shift", "rint", "sign",
+    "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "true_divide",
+    "trunc", "where",
+]

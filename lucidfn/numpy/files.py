@@ -17,7 +17,8 @@ def save(file: Any, arr: Any, allow_pickle: bool = False) -> None:
 
 def savez(file: Any, *args: Any, **kwds: Any) -> None:
     """Write arrays, by position or by name, to one .npz file."""
-    np.savez(file, *map(np.asarray, args), **{k: np.asarray(v) for k, v in kwds.items()})
+    named: dict[str, Any] = {k: np.asarray(v) for k, v in kwds.items()}
+    np.savez(file, *map(np.asarray, args), **named)
 
 
 def load(file: Any, *args: Any, **kwargs: Any) -> Any:

@@ -114,11 +114,11 @@ def _map_leading(call: Callable[..., Any], values: list[Any], ranks: Sequence[in
         core = values[i].shape[values[i].ndim - rank:]
         if len(kept) != len(own):
             values[i] = wrap(ops.reshape(unwrap(values[i]), shape=(*kept, *core)))
-    for axes, size in reversed(mapped):
-        if any(a is not None for a in axes):
-            call = vmap(call, in_axes=axes)
+    for in_axes, size in reversed(mapped):
+        if any(a is not None for a in in_axes):
+            call = vmap(call, in_axes=in_axes)
         else:
-            call = vmap(call, in_axes=axes, axis_size=size)
+            call = vmap(call, in_axes=in_axes, axis_size=size)
     return call(*values)
 
 

@@ -277,9 +277,9 @@ def bound(x: Any) -> int | None:
     """A bound of a slice as a Python integer."""
     if x is None or type(x) is int:
         return x
-    if isinstance(x, Tracer):
-        return int(x.concrete(integer_error, "a slice bound"))
-    return operator.index(x.value if type(x) is Array else x)
+    if isinstance(x, (Array, Tracer)):
+        x = look(x.value if type(x) is Array else x, integer_error, "a slice bound")
+    return operator.index(x)
 
 
 def parse_mask(raw: Any, shape: tuple[int, ...], axis: int) -> list[Any]:

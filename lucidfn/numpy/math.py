@@ -263,7 +263,7 @@ def spacing(x: Any, /) -> Any:
     """The distance from x to the next float away from 0, with the sign of x."""
     raw = _real(x, "spacing")
     inf = ops.full(shape=shape_of(raw), dtype=raw.dtype, value=math.inf)
-    away = ops.select(ops.signbit(raw), -math.inf, inf)
+    away = ops.select(ops.lt(raw, 0.0), -math.inf, inf)
     return wrap(ops.sub(ops.nextafter(raw, away), raw), weak_of(x))
 
 

@@ -158,8 +158,8 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     raw = as_raw(a)
     dtype = float_type_for(raw.dtype) if dtype is None else as_dtype(dtype)
     total, count = _sum_and_count(to_dtype(raw, _wider(dtype)), axis, keepdims, where)
-    out = _divided(total, count)
-    return wrap(out if out.dtype is dtype else to_dtype(out, dtype))
+    value = _divided(total, count)
+    return wrap(value if value.dtype is dtype else to_dtype(value, dtype))
 
 
 def _sum_and_count(raw: Any, axis: Axis, keepdims: bool, where: Any) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -37,7 +38,7 @@ class ScalarType:
     def __repr__(self) -> str:
         return f"lucidfn.numpy.{self.__name__}"
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: Any) -> builtins.bool:
         if isinstance(other, ScalarType):
             return self.dtype == other.dtype
         try:

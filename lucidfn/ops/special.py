@@ -57,8 +57,24 @@ def _beta_pdf(a: Any, b: Any, x: Any) -> Any:
     return exp(sub(powers, log_beta))
 
 
+def _slope_of_density(density: Any, log_x: Any, shift: Any) -> Any:
+    """The derivative of a density x^(a-1) ... in a, and 0 where the density is 0."""
+    none = eq(density, 0.0)
+    return mul(density, sub(select(none, 0.0, log_x), shift))
+
+
 def _d_igamma_grad_a(t: Any, z: Any, a: Any, x: Any) -> Any:
-    return mul(t, mul(_gamma_pdf(a, x), sub(log(x), digamma(a))))
+    return mul(t, _slope_of_density(_gamma_pdf(a, x), log(x), digamma(a)))
+
+
+def _d_betainc_grad_a(t: Any, z: Any, a: Any, b: Any, x: Any) -> Any:
+    shift = sub(digamma(a), digamma(add(a, b)))
+    return mul(t, _slope_of_density(_beta_pdf(a, b, x), log(x), shift))
+
+
+def _d_betainc_grad_b(t: Any, z: Any, a: Any, b: Any, x: Any) -> Any:
+    shift = sub(digamma(b), digamma(add(a, b)))
+    return mul(t, _slope_of_density(_beta_pdf(a, b, x), log1p(neg(x)), shift))
 
 
 def _d_random_gamma_grad(t: Any, z: Any, a: Any, x: Any) -> Any:
@@ -131,8 +147,13 @@ igamma_grad_a = Elementwise("igamma_grad_a", [_missing("igamma_grad_a", "a"), _d
 random_gamma_grad = Elementwise("random_gamma_grad", [
     _missing("random_gamma_grad", "a"), _d_random_gamma_grad], accepts="f", cost=100)
 betainc = Elementwise("betainc", [
-    _missing("betainc", "a"), _missing("betainc", "b"),
+    lambda t, z, a, b, x: mul(t, betainc_grad_a(a, b, x)),
+    lambda t, z, a, b, x: mul(t, betainc_grad_b(a, b, x)),
     lambda t, z, a, b, x: mul(t, _beta_pdf(a, b, x))], accepts="f", cost=100)
+betainc_grad_a, betainc_grad_b = (
+    Elementwise(name, [_missing(name, "a"), _missing(name, "b"), rule], accepts="f", cost=400)
+    for name, rule in (("betainc_grad_a", _d_betainc_grad_a),
+                       ("betainc_grad_b", _d_betainc_grad_b)))
 bessel_i0e = Elementwise("bessel_i0e", [
     lambda t, y, x: mul(t, sub(bessel_i1e(x), mul(sign(x), y)))], accepts="f", cost=30)
 bessel_i1e = Elementwise("bessel_i1e", [_d_bessel_i1e], accepts="f", cost=30)
@@ -143,6 +164,6 @@ ndtri = Elementwise("ndtri", [lambda t, y, p: mul(t, mul(exp(mul(square(y), 0.5)
                     accepts="f", cost=30)
 expi = Elementwise("expi", [_d_expi], accepts="f", cost=40)
 
-__all__ = ["bessel_i0e", "bessel_i1e", "betainc", "digamma", "erf", "erf_inv", "erfc", "expi",
-           "igamma", "igamma_grad_a", "igammac", "lgamma", "ndtri", "polygamma",
-           "random_gamma_grad", "xlog1py", "xlogy", "zeta"]
+__all__ = ["bessel_i0e", "bessel_i1e", "betainc", "betainc_grad_a", "betainc_grad_b", "digamma",
+           "erf", "erf_inv", "erfc", "expi", "igamma", "igamma_grad_a", "igammac", "lgamma",
+           "ndtri", "polygamma", "random_gamma_grad", "xlog1py", "xlogy", "zeta"]

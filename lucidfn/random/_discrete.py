@@ -20,7 +20,6 @@ from lucidfn.types import (
     as_dtype,
     default_dtype_of,
     dtype_name,
-    float32,
     float_type_for,
     int32,
     is_inexact,
@@ -116,7 +115,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None, mode: str = "l
     shape = full_shape("bernoulli", shape, p)
     raw, p_raw = use_key("bernoulli", key), unwrap(p)
     dtype = float_type_for(typeof(p).dtype)
-    if mode == "low" and type(p_raw) in SCALARS and dtype == float32:
+    if mode == "low" and type(p_raw) in SCALARS and dtype.itemsize <= 4:
         return wrap(ops.random_below(raw, shape=shape, bound=_threshold(float(p_raw))))
     p_raw = parameter(p, dtype)
     if mode == "low":

@@ -227,7 +227,8 @@ def beta(a: Any, b: Any) -> Any:
 
 
 def betainc(a: Any, b: Any, x: Any) -> Any:
-    """Regularized incomplete beta function (DLMF 8.17.2); differentiable in x only."""
+    """Regularized incomplete beta function (DLMF 8.17.2); twice differentiable in x, once in a
+    and b."""
     return _apply(ops.betainc, a, b, x)
 
 

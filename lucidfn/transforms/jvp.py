@@ -21,7 +21,7 @@ class JvpTracer(Tracer):
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
         t = type_of(self.primal)
-        return t._replace(weak=True) if self.weak and not t.weak else t
+        return t if t.weak is self.weak else t._replace(weak=self.weak)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -30,6 +30,9 @@ class JvpTracer(Tracer):
     @property
     def dtype(self) -> Any:
         return self.primal.dtype
+
+    def with_weak(self, weak: bool) -> JvpTracer:
+        return JvpTracer(self.owner, self.primal, self.tangent, weak)
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
         if not self.owner.alive:

@@ -21,8 +21,8 @@ class BatchTracer(Tracer):
 
     @property
     def type(self) -> ArrayType:  # type: ignore[override]
-        shape, dtype, weak = type_of(self.value)
-        return ArrayType(shape[1:], dtype, weak or self.weak)
+        shape, dtype, _ = type_of(self.value)
+        return ArrayType(shape[1:], dtype, self.weak)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,6 +31,9 @@ class BatchTracer(Tracer):
     @property
     def dtype(self) -> Any:
         return self.value.dtype
+
+    def with_weak(self, weak: bool) -> BatchTracer:
+        return BatchTracer(self.owner, self.value, weak)
 
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
         if not self.owner.alive:

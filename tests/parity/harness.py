@@ -63,7 +63,9 @@ class Problem:
             (call.args, call.kwargs), is_leaf=lambda x: isinstance(x, (Sampler, Made)) or x is None)
         self.places = [i for i, x in enumerate(self.leaves) if isinstance(x, Sampler)]
         self.arrays = [self.leaves[i].make(rng, wide) for i in self.places]
-        self.moving = [k for k, a in enumerate(self.arrays) if call.grad and inexact(a)]
+        chosen = call.grad if isinstance(call.grad, tuple) else range(
+            len(self.arrays) if call.grad else 0)
+        self.moving = [k for k in chosen if inexact(self.arrays[k])]
 
     def on(self, m: Namespace) -> Callable[[Sequence[Any]], list[Any]]:
         """Output leaves as a function of the list of arrays."""

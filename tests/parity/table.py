@@ -122,7 +122,7 @@ def key(seed: int = 0) -> Made:
 class Call:
     """One call of a row, and what is compared of it.
 
-    `grad`: the cotangents of all floating and complex arguments too. `tol` and `tol32`: relative
+    `grad`: the cotangents of all floating and complex arrays too, or of those with these numbers. `tol` and `tol32`: relative
     error in double and single precision. `concrete`: the reference cannot be traced. `single`:
     values in single precision are compared with the reference's in single precision, and not
     with those in double. `post` makes outputs comparable that are defined up to a sign or order.
@@ -130,7 +130,7 @@ class Call:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    grad: bool = True
+    grad: bool | tuple[int, ...] = True
     tol: float = 1e-9
     tol32: float = 1e-3
     concrete: bool = False

@@ -34,7 +34,7 @@ row(TABLE, "lax.bessel_i0e lax.bessel_i1e", call(F(3, 4)), call(K([0.0, 9.0, -20
 row(TABLE, "lax.igamma lax.igammac", call(P(3, 4), P(3, 4)), call(K([0.5, 20.0]), K([30.0, 18.0]),
                                                                   _tol=1e-7))
 row(TABLE, "lax.igamma_grad_a lax.random_gamma_grad", call(P(3), P(3), _grad=False, _tol=1e-6))
-row(TABLE, "lax.betainc", call(P(4), P(4), Q(4)))
+row(TABLE, "lax.betainc", call(P(4), P(4), Q(4), _grad=(2,)))
 row(TABLE, "lax.zeta", call(K([1.5, 2.0, 4.2]), P(3), _grad=False))
 row(TABLE, "lax.polygamma", call(K([0.0, 1.0, 3.0]), P(3), _grad=False))
 row(TABLE, "lax.is_finite", call(K([0.0, INF, NAN])))
@@ -193,7 +193,8 @@ row(TABLE, "lax.batch_matmul", call(F(2, 3, 4), F(2, 4, 5)))
 row(TABLE, "lax.dot_general", call(F(2, 3, 4), F(2, 4, 5), (((2,), (1,)), ((0,), (0,)))),
     call(F(3, 4), F(4, 3), (((0, 1), (1, 0)), ((), ()))),
     call(F(2, 3), F(4, 5), (((), ()), ((), ()))),
-    call(I(2, 3), I(3, 2), (((1,), (0,)), ((), ())), preferred_element_type="float32"),
+    call(I(2, 3), I(3, 2), (((1,), (0,)), ((), ())), preferred_element_type="float32",
+         _wide=False, _single=True),
     call(F(3, 2, 4), F(4, 3, 5), (((2,), (0,)), ((0,), (1,)))))
 row(TABLE, "lax.conv", call(F(2, 3, 6, 5), F(4, 3, 3, 2), (1, 2), "SAME"))
 row(TABLE, "lax.conv_with_general_padding", call(F(2, 3, 6), F(4, 3, 3), (1,), ((1, 2),), (2,),

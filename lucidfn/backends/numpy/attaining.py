@@ -2,54 +2,25 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .elementwise import select
 from .indexing import pad
 from .precision import widened
+from .windows import Padding
 
 Index = tuple[slice, ...]
 
-# Elements of the windows' results that are treated at once, so that temporaries stay in the cache.
-_BLOCK = 2**14
 
-
-def window_share(t: np.ndarray, x: np.ndarray, y: np.ndarray, **params: Any) -> np.ndarray:
+def window_share(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int],
+                 stride: Sequence[int], padding: Padding, x_dilation: Sequence[int],
+                 w_dilation: Sequence[int]) -> np.ndarray:
     """out[p]: the mean of t over the elements of x's window p that equal y[p]; 0 without any.
 
     Parameters are those of `window_max`.
     """
-    return _by_rows(_share, t, x, y, like=y, params=params)
-
-
-def window_spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, **params: Any) -> np.ndarray:
-    """t[p] split equally among the elements of x's window p that equal y[p], summed over p.
-
-    Parameters are those of `window_max`.
-    """
-    return _by_rows(_spread, t, x, y, like=x, params=params)
-
-
-def _by_rows(kernel: Callable[..., np.ndarray], t: np.ndarray, x: np.ndarray, y: np.ndarray, *,
-             like: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    """The kernel on blocks of the first axis, if each window has one element of it."""
-    whole = (1, 1, (0, 0), 1, 1)
-    names = ("window", "stride", "padding", "x_dilation", "w_dilation")
-    if y.size <= 2 * _BLOCK or tuple([params[n][0] for n in names]) != whole:
-        return kernel(t, x, y, **params)
-    rows = max(1, _BLOCK * len(y) // y.size)
-    out = np.empty(like.shape, like.dtype)
-    for i in range(0, len(y), rows):
-        out[i:i + rows] = kernel(t[i:i + rows], x[i:i + rows], y[i:i + rows], **params)
-    return out
-
-
-def _share(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int],
-           stride: Sequence[int], padding: Any, x_dilation: Sequence[int],
-           w_dilation: Sequence[int]) -> np.ndarray:
     dtype = y.dtype
     t, x, y = widened(t), widened(x), widened(y)
     widths = [(*p, d - 1) for p, d in zip(padding, x_dilation, strict=True)]
@@ -62,9 +33,13 @@ def _share(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int]
     return (total / _divisor(count, y)).astype(dtype, copy=False)
 
 
-def _spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int],
-            stride: Sequence[int], padding: Any, x_dilation: Sequence[int],
-            w_dilation: Sequence[int]) -> np.ndarray:
+def window_spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int],
+                  stride: Sequence[int], padding: Padding, x_dilation: Sequence[int],
+                  w_dilation: Sequence[int]) -> np.ndarray:
+    """t[p] split equally among the elements of x's window p that equal y[p], summed over p.
+
+    Parameters are those of `window_max`.
+    """
     dtype, shape = x.dtype, x.shape
     t, x, y = widened(t), widened(x), widened(y)
     widths = [(*p, d - 1) for p, d in zip(padding, x_dilation, strict=True)]

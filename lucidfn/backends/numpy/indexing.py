@@ -57,12 +57,12 @@ def _take_many(x: np.ndarray, indices: np.ndarray, axes: Axes) -> np.ndarray:
     sizes = x.shape[: len(axes)]
     if not x.flags.c_contiguous or x.size == 0:
         return np.asarray(x[parts])
-    if indices.size:
-        low, high = _extremes(indices)
-        if any(a < 0 or b >= n for a, b, n in zip(low, high, sizes, strict=True)):
-            return np.asarray(x[parts])
+    try:
+        flat = np.ravel_multi_index(parts, sizes)  # one pass that checks the range as well
+    except ValueError:
+        return np.asarray(x[parts])
     table = x.reshape((-1, *x.shape[len(axes) :]))
-    return np.asarray(table.take(_flat_index(indices, sizes), axis=0))
+    return np.asarray(table.take(flat, axis=0))
 
 
 def _gather_or_fill(x: np.ndarray, indices: np.ndarray, axes: Axes, fill: Any) -> np.ndarray:
@@ -85,6 +85,8 @@ def _signed(indices: np.ndarray) -> np.ndarray:
 
 
 def _extremes(indices: np.ndarray) -> tuple[list[int], list[int]]:
+    if indices.shape[-1] == 1:
+        return [int(indices.min())], [int(indices.max())]
     lead = tuple(range(indices.ndim - 1))
     return indices.min(axis=lead).tolist(), indices.max(axis=lead).tolist()
 
@@ -129,8 +131,9 @@ def _scatter(
     if ufunc is not None and dtype in HALVES:
         # Repeated additions to one place would otherwise round each time.
         x, updates = x.astype(SINGLE), updates.astype(SINGLE)
+    leading = axes == tuple(range(len(axes)))
     order = axes + tuple(axis for axis in range(x.ndim) if axis not in axes)
-    out = np.array(x.transpose(order), order="C")
+    out = np.array(x if leading else x.transpose(order), order="C")
     sizes, rest = out.shape[: len(axes)], out.shape[len(axes) :]
     width = math.prod(rest)
     count = math.prod(indices.shape[:-1])
@@ -141,8 +144,9 @@ def _scatter(
             rows[flat] = updates
         else:
             _combine_rows(ufunc, rows, flat, updates)
-    inverse = tuple(sorted(range(x.ndim), key=order.__getitem__))
-    return out.transpose(inverse).astype(dtype, copy=False)
+    if not leading:
+        out = out.transpose(sorted(range(x.ndim), key=order.__getitem__))
+    return out if out.dtype == dtype else out.astype(dtype)
 
 
 def _places(
@@ -160,8 +164,14 @@ def _places(
         if inside is not None:
             indices, updates = indices[inside], updates[inside]
     elif mode != "unchecked":
-        _check_bounds(indices, shape, axes)
-        if (indices < 0).any():
+        try:
+            return np.ravel_multi_index(tuple(indices.T), sizes), updates
+        except ValueError:
+            pass  # negative ones, or out of bounds
+        low, high = _extremes(indices)
+        if any(a < -n or b >= n for a, b, n in zip(low, high, sizes, strict=True)):
+            _check_bounds(indices, shape, axes)
+        if min(low) < 0:
             indices = np.where(indices < 0, indices + np.array(sizes), indices)
     return _flat_index(indices, sizes), updates
 

@@ -25,6 +25,7 @@ from lucidfn.backends.numpy import (
     samplers,
     sorting,
     special,
+    special_beta_slopes,
 )
 from lucidfn.backends.numpy import elementwise as ew
 from lucidfn.core.primitive import Primitive
@@ -118,6 +119,8 @@ KERNELS.update({
         ops.igamma: special.igamma, ops.igammac: special.igammac,
         ops.igamma_grad_a: special.igamma_grad_a,
         ops.random_gamma_grad: special.random_gamma_grad, ops.betainc: special.betainc,
+        ops.betainc_grad_a: special_beta_slopes.betainc_grad_a,
+        ops.betainc_grad_b: special_beta_slopes.betainc_grad_b,
         ops.bessel_i0e: special.bessel_i0e, ops.bessel_i1e: special.bessel_i1e,
         ops.expi: special.expi, ops.logistic: special.logistic,
         ops.xlogy: probability.xlogy, ops.xlog1py: probability.xlog1py,

@@ -53,7 +53,7 @@ _TAIL = np.array([-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844
 
 
 def _erf_inv_single(x: np.ndarray) -> np.ndarray:
-    """erf_inv with the rounding of x^2 left in, so that normal numbers are those of `jax.random`."""
+    """erf_inv with the rounding of x^2 left in: normal numbers are those of `jax.random`."""
     w = -np.log1p(x * -x)
     out = _polynomial(_CENTRE, w - np.float32(2.5))
     tail = np.flatnonzero(w >= 5.0)

@@ -28,7 +28,7 @@ def pmf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
 
 
 def cdf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
-    """Probability of at most k; differentiable in p."""
+    """Probability of at most k."""
     k, n, p, loc = floats(k, n, p, loc)
     x = lnp.floor(k - loc)
     inside = (x >= 0) & (x < n)
@@ -39,7 +39,7 @@ def cdf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
 
 
 def sf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
-    """Probability of more than k; differentiable in p."""
+    """Probability of more than k."""
     k, n, p, loc = floats(k, n, p, loc)
     x = lnp.floor(k - loc)
     inside = (x >= 0) & (x < n)

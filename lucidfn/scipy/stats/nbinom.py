@@ -28,7 +28,7 @@ def pmf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
 
 
 def cdf(k: Any, n: Any, p: Any, loc: Any = 0) -> Any:
-    """Probability of at most k; differentiable in p."""
+    """Probability of at most k."""
     k, n, p, loc = floats(k, n, p, loc)
     x = lnp.floor(k - loc)
     return support(x >= 0, x, lambda x: special.betainc(n, x + 1.0, p), at=0.0, outside=0.0)

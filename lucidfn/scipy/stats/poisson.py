@@ -23,14 +23,14 @@ def pmf(k: Any, mu: Any, loc: Any = 0) -> Any:
 
 
 def cdf(k: Any, mu: Any, loc: Any = 0) -> Any:
-    """Probability of at most k; differentiable in mu."""
+    """Probability of at most k."""
     k, mu, loc = floats(k, mu, loc)
     x = lnp.floor(k - loc)
     return support(x >= 0, x, lambda x: special.gammaincc(x + 1.0, mu), at=0.0, outside=0.0)
 
 
 def sf(k: Any, mu: Any, loc: Any = 0) -> Any:
-    """Probability of more than k; differentiable in mu."""
+    """Probability of more than k."""
     k, mu, loc = floats(k, mu, loc)
     x = lnp.floor(k - loc)
     return support(x >= 0, x, lambda x: special.gammainc(x + 1.0, mu), at=0.0, outside=1.0)

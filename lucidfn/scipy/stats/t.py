@@ -24,7 +24,7 @@ def pdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
 
 
 def cdf(x: Any, df: Any, loc: Any = 0.0, scale: Any = 1.0) -> Any:
-    """Probability of at most x; differentiable in x, loc and scale."""
+    """Probability of at most x."""
     z, df, _ = standard(x, df, loc=loc, scale=scale)
     return _cdf(z, df)
 
