@@ -136,6 +136,33 @@ def test_numpy_scalars_are_weak() -> None:
     assert (x.astype("bfloat16") * np.float64(2.0)).dtype == ml_dtypes.bfloat16
 
 
+ONES = np.ones(2, "float32")
+OF_A_WEAK_SCALAR = {
+    "identity": lambda a: a, "sin": lnp.sin, "a * 2": lambda a: a * 2, "a ** 2": lambda a: a ** 2,
+    "a + np.float64": lambda a: a + np.float64(2), "reshape": lambda a: lnp.reshape(a, (1,)),
+    "maximum": lambda a: lnp.maximum(a, 2), "where": lambda a: lnp.where(a > 0, a, 1.0),
+    "astype": lambda a: a.astype("float32"), "asarray": lambda a: lnp.asarray(a, "float32"),
+    "float32": lambda a: lnp.float32(a), "array": lambda a: lnp.array(a, dtype="float32"),
+    "full_like": lambda a: lnp.full_like(ONES, a), "full": lambda a: lnp.full(2, a, "float32"),
+    "heaviside": lambda a: lnp.heaviside(ONES, a), "x * a": lambda a: lnp.asarray(ONES) * a,
+    "stack": lambda a: lnp.stack([ONES[0], a]), "sum": lnp.sum, "mean": lnp.mean,
+    "compare": lambda a: a > 0, "argmax": lambda a: lnp.argmax(lnp.stack([a, a])),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_WEAK_SCALAR)
+def test_weakness_is_the_same_under_every_transformation(name: str) -> None:
+    f = OF_A_WEAK_SCALAR[name]
+    want = lf.typeof(f(lnp.asarray(2.0)))
+    assert lf.eval_shape(f, 2.0).type == want
+    assert lf.typeof(lf.jit(f)(2.0)) == want
+    assert lf.typeof(lf.jvp(f, (2.0,), (1.0,))[0]) == want
+    types: list[Any] = []
+    lf.vmap(lambda a: types.append(lf.typeof(f(a))) or a)(lnp.stack([lnp.asarray(2.0)] * 3))
+    lf.grad(lambda a: types.append(lf.typeof(f(a))) or a * 1.0)(2.0)
+    assert types == [want, want]
+
+
 def test_as_dtype() -> None:
     assert as_dtype("bfloat16") == np.dtype(ml_dtypes.bfloat16) == as_dtype("bf16")
     assert as_dtype(float) == np.float32 and as_dtype(int) == np.int32
