@@ -9,8 +9,9 @@ import pytest
 import lucidfn as lf
 import lucidfn.numpy as lnp
 from lucidfn import random
+from lucidfn.array import unwrap
 from lucidfn.errors import KeyReuseError
-from lucidfn.passes.key_reuse import find_key_reuse
+from lucidfn.passes.key_reuse import consume_by_program, find_key_reuse
 
 # name, arguments after the key, values of jax.random for key(42): equal to the bit.
 EXACT = [
@@ -477,3 +478,12 @@ def test_strict_mode_across_functions():
         with pytest.raises(KeyReuseError, match="random.normal at test_random.py:.* "
                            "random.split at test_random.py:"):
             random.split(key)
+
+
+def test_strict_mode_through_a_recorded_program():
+    program = lf.make_ir(properly)(random.key(0))
+    with lf.config.override(key_reuse="error"):
+        key = random.key(0)
+        consume_by_program(program, [unwrap(key)])
+        with pytest.raises(KeyReuseError, match="random_split at .* random.normal at"):
+            random.normal(key)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucidfn.api.outputs import Outputs
 from lucidfn.array import Array
 from lucidfn.config import Settings, settings
 from lucidfn.core.ir import Program
@@ -33,11 +34,7 @@ class Entry:
     program: Program
     hidden: tuple[int, ...]      # which hidden arrays follow the arguments
     baked: tuple[tuple[int, Any], ...]  # hidden arrays whose values the trace has used
-    out_tree: Any
-    out_static: list[Any]        # outputs that are not arrays, None in the places of arrays
-    out_traced: list[bool]
-    out_weaks: list[bool]
-    all_traced: bool
+    outputs: Outputs
     donated: tuple[int, ...] = ()
     compiled: Any = None         # keeps donated buffers
     reusing: Any = None          # overwrites them

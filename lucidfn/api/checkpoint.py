@@ -31,7 +31,7 @@ class CheckpointFunction(JitFunction):
         if settings().disable_jit or (is_plain((args, kwargs)) and not tracers_in(self.fun)):
             return self.fun(*args, **kwargs)
         entry, raws, _, _ = self.lookup(args, kwargs, settings())
-        return self.result(entry, checkpoint_call(*entry.outer, *raws, program=entry.program,
+        return entry.outputs.rebuild(checkpoint_call(*entry.outer, *raws, program=entry.program,
                                                   name=self.name))
 
 

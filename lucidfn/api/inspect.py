@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lucidfn.api.arguments import leaf_names, name_of, output_leaf
-from lucidfn.array import is_array_like, typeof, weak_of, wrap
+from lucidfn.api.arguments import leaf_names, name_of
+from lucidfn.api.outputs import Outputs
+from lucidfn.array import is_array_like, typeof
 from lucidfn.core.ir import Program
 from lucidfn.core.record import record
 from lucidfn.tree import flatten, unflatten
@@ -34,6 +35,8 @@ class Recorded:
         names = [n for n, t in zip(leaf_names(fun, args, kwargs) if not static else
                                    [""] * len(leaves), traced, strict=True) if t]
 
+        self.outputs = Outputs()
+
         def flat(*raws: Any) -> list[Any]:
             values = iter(raws)
             filled = [next(values) if t else x
@@ -42,34 +45,18 @@ class Recorded:
             it = iter(dyn)
             call = [fixed[i] if i in fixed else next(it) for i in range(len(args))]
             out = fun(*call, **kw)
-            out_leaves, self.out_tree = flatten(out)
-            self.out_static = [None if is_array_like(x) and type(x) is not bool else x
-                               for x in out_leaves]
-            self.out_traced = [is_array_like(x) and type(x) is not bool for x in out_leaves]
-            self.out_weaks = [weak_of(x) for x, t in zip(out_leaves, self.out_traced,
-                                                         strict=True) if t]
-            return [output_leaf(x, f"{what}: {name_of(fun)}")
-                    for x, t in zip(out_leaves, self.out_traced, strict=True) if t]
+            return self.outputs.take(out, f"{what}: {name_of(fun)}")
 
         self.program: Program = record(flat, types, what=what, names=names)
         self.types = types
 
     def rebuild(self, outs: Sequence[Any]) -> Any:
         """The output tree from raw outputs of the program."""
-        values = iter(zip(outs, self.out_weaks, strict=True))
-        return unflatten(self.out_tree, [wrap(*next(values)) if traced else x for x, traced in
-                                         zip(self.out_static, self.out_traced, strict=True)])
+        return self.outputs.rebuild(outs)
 
     def out_structs(self) -> Any:
         """The output tree with a ShapeDtypeStruct for each array."""
-        types = iter(zip(self.program.output_types, self.out_weaks, strict=True))
-
-        def struct() -> ShapeDtypeStruct:
-            t, weak = next(types)
-            return ShapeDtypeStruct(t.shape, t.dtype, weak=weak)
-
-        return unflatten(self.out_tree, [struct() if traced else x for x, traced in
-                                         zip(self.out_static, self.out_traced, strict=True)])
+        return self.outputs.structs(self.program)
 
 
 def make_ir(fun: Callable[..., Any], static_argnums: int | Sequence[int] = (),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
+from lucidfn.api.arguments import name_of, parameter_names, raw_leaf, signature_of
 from lucidfn.api.cache import (
     CacheInfo,
     Entry,
@@ -27,7 +27,8 @@ from lucidfn.api.closure import Closure
 from lucidfn.api.dispatch import make_guard
 from lucidfn.api.inspect import is_traced_leaf
 from lucidfn.api.lowering import Lowered
-from lucidfn.array import Array, Donated, is_array_like, typeof, weak_of, wrap
+from lucidfn.api.outputs import Outputs
+from lucidfn.array import Array, Donated, typeof, weak_of
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
 from lucidfn.control.custom import take_tracers
@@ -36,7 +37,7 @@ from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
-from lucidfn.passes.key_reuse import report_key_reuse
+from lucidfn.passes.key_reuse import consume_by_program, report_key_reuse
 from lucidfn.passes.rewrite import literal_key
 from lucidfn.tree import flatten, leaves_with_path, unflatten
 from lucidfn.tree_util import keystr
@@ -110,20 +111,13 @@ class JitFunction:
         if traced:
             outs = call(*entry.outer, *raws, program=entry.program, name=self.name)
         else:
+            if settings().key_reuse == "error":
+                consume_by_program(entry.program, raws)
             if entry.compiled is None:
                 entry.backend = backend_of(raws)
                 entry.compiled = entry.backend.compile(entry.program)
             outs = entry.backend.call(entry.compiled, raws)
-        return self.result(entry, outs)
-
-    def result(self, entry: Entry, outs: Sequence[Any]) -> Any:
-        wrapped = [wrap(o, w) for o, w in zip(outs, entry.out_weaks, strict=True)]
-        if entry.all_traced:
-            return entry.out_tree._build(iter(wrapped))
-        values = iter(wrapped)
-        return unflatten(entry.out_tree, [
-            next(values) if t else x
-            for x, t in zip(entry.out_static, entry.out_traced, strict=True)])
+        return entry.outputs.rebuild(outs)
 
     # ------------------------------------------------------------------ lookup
 
@@ -243,14 +237,14 @@ class JitFunction:
         names = self.leaf_names(args, kwargs)
         traced = [is_traced_leaf(x) for x in leaves]
         types = [ArrayType(*k) for k, t in zip(key.kinds, traced, strict=True) if t]
-        state = _Outputs()
+        outputs = Outputs()
 
         def flat(*raws: Any) -> list[Any]:
             values = iter(raws)
             filled = [next(values) if t else x
                       for x, t in zip(leaves, traced, strict=True)]
             a, k = self.with_static(unflatten(key.treedef, filled), args, kwargs)
-            return state.take(self.fun(*a, **k), self.name)
+            return outputs.take(self.fun(*a, **k), self.name)
 
         trace = RecordTrace(f"{self.kind} of {self.name}",
                             [n for n, t in zip(names, traced, strict=True) if t])
@@ -263,8 +257,7 @@ class JitFunction:
                       if any(same_array(b, x) for b in trace.baked))
         donated = self.donated_leaves(args, kwargs, traced)
         outer, program = take_tracers(program)
-        entry = Entry(key, program, used, baked, state.tree, state.static, state.traced,
-                      state.weaks, all(state.traced), donated, outer=outer)
+        entry = Entry(key, program, used, baked, outputs, donated, outer=outer)
         if not outer:
             self.cache.keep(entry)
         return entry
@@ -349,7 +342,7 @@ class JitFunction:
         if entry.reusing is None:
             entry.backend = backend_of(raws)
             entry.reusing = entry.backend.compile(entry.program, entry.donated)
-        return self.result(entry, entry.backend.call(entry.reusing, raws))
+        return entry.outputs.rebuild(entry.backend.call(entry.reusing, raws))
 
     # ------------------------------------------------------------------ looking inside
 
@@ -393,18 +386,6 @@ class JitFunction:
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {self.name}>"
-
-
-class _Outputs:
-    """The structure of what a traced function returned, and which leaves are arrays."""
-
-    def take(self, out: Any, name: str) -> list[Any]:
-        leaves, self.tree = flatten(out)
-        self.traced = [is_array_like(x) and type(x) is not bool for x in leaves]
-        self.static = [None if t else x for x, t in zip(leaves, self.traced, strict=True)]
-        self.weaks = [weak_of(x) for x, t in zip(leaves, self.traced, strict=True) if t]
-        return [output_leaf(x, f"jit: {name}")
-                for x, t in zip(leaves, self.traced, strict=True) if t]
 
 
 def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),

@@ -8,8 +8,7 @@ from lucidfn.api.arguments import raw_leaf
 from lucidfn.api.cache import Entry, Key, differences
 from lucidfn.core.ir import Program
 from lucidfn.core.trace import backend_of
-from lucidfn.tree import flatten, unflatten
-from lucidfn.types import ShapeDtypeStruct
+from lucidfn.tree import flatten
 
 if TYPE_CHECKING:
     from lucidfn.api.jit import JitFunction
@@ -36,15 +35,8 @@ class Lowered:
 
     @property
     def out_info(self) -> Any:
-        entry = self._entry
-        types = iter(zip(entry.program.output_types, entry.out_weaks, strict=True))
-
-        def struct() -> ShapeDtypeStruct:
-            t, weak = next(types)
-            return ShapeDtypeStruct(t.shape, t.dtype, weak=weak)
-
-        return unflatten(entry.out_tree, [struct() if t else x for x, t in
-                                          zip(entry.out_static, entry.out_traced, strict=True)])
+        """The output tree with a ShapeDtypeStruct for each array."""
+        return self._entry.outputs.structs(self._entry.program)
 
     def compile(self) -> CompiledFunction:
         """Compile for the default backend."""

@@ -264,7 +264,8 @@ def spacing(x: Any, /) -> Any:
     raw = _real(x, "spacing")
     inf = ops.full(shape=shape_of(raw), dtype=raw.dtype, value=math.inf)
     away = ops.select(ops.lt(raw, 0.0), -math.inf, inf)
-    return wrap(ops.sub(ops.nextafter(raw, away), raw), weak_of(x))
+    gap = ops.sub(ops.nextafter(raw, away), raw)
+    return wrap(ops.stop_gradient(gap), weak_of(x))  # a step function
 
 
 def fmax(x: Any, y: Any, /) -> Any:

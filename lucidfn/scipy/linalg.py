@@ -193,7 +193,8 @@ def block_diag(*arrs: Any) -> Any:
     if not arrs:
         return wrap(ops.zeros((1, 0), default_dtype_of(float)))
     raws, _ = promote(*arrs)
-    raws = [as_raw(r) for r in raws]
+    dtype = next((r.dtype for r in raws if hasattr(r, "dtype")), None)
+    raws = [as_raw(r, dtype) for r in raws]
     if any(r.ndim > 2 for r in raws):
         raise ShapeError("block_diag takes matrices, got "
                          f"{', '.join(str(type_of(r)) for r in raws)}")

@@ -30,7 +30,7 @@ def uniform(keys: Keys, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def normal(keys: Keys, *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Standard normal numbers of shape keys.shape + shape, float32 or float64."""
-    u = uniform(np.asarray(keys), shape, dtype)
+    u = np.asarray(uniform(np.asarray(keys), shape, dtype))  # a scalar would be changed in a copy
     flat = u.reshape(-1)
     low = np.nextafter(np.array(-1.0, dtype), np.array(0.0, dtype))
     for start in range(0, flat.size, BLOCK):
