@@ -7,6 +7,7 @@ methods are installed by `lucidfn.numpy`, once, on `Array` and `Tracer` alike.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from lucidfn import ops
+from lucidfn.core.source import here
 from lucidfn.core.trace import BACKENDS, OWNERS, Tracer, current, eval_trace, type_of
 from lucidfn.errors import DonatedArrayError
 from lucidfn.types import (
@@ -23,6 +25,8 @@ from lucidfn.types import (
     as_dtype,
     default_dtype_of,
     dtype_name,
+    float32,
+    float64,
     is_key,
     result_type,
 )
@@ -261,7 +265,27 @@ def promote_raw(raws: Sequence[Any], weaks: Sequence[bool] | None = None) -> tup
     if weaks is not None:
         types = [t._replace(weak=t.weak or w) for t, w in zip(types, weaks, strict=True)]
     dtype, weak = result_type(types)
+    if dtype == float64 and any(t.dtype == float32 and not t.weak for t in types):
+        warn_of_widening(types)
     return [to_dtype(r, dtype) for r in raws], weak
+
+
+_widened: dict[tuple[int, int], Any] = {}  # lines that have warned; their code is kept alive
+
+
+def warn_of_widening(types: Sequence[ArrayType]) -> None:
+    """One warning for each line where a float64 array turns a float32 program into float64."""
+    source = here()
+    if source is None or default_dtype_of(float) == float64:
+        return
+    line = id(source.code), source.instruction
+    if line not in _widened:
+        _widened[line] = source.code
+        got = " and ".join(map(str, types))
+        warnings.warn_explicit(
+            f"float64 widens a float32 program at {source}: got {got}. If it came from NumPy, "
+            "convert it with .astype('float32'); if 64 bits are meant, convert both, or set "
+            "lf.config.default_float = 'float64'.", UserWarning, source.file, source.line)
 
 
 def to_dtype(raw: Any, dtype: np.dtype) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import ml_dtypes
@@ -225,3 +226,20 @@ def test_the_table_is_that_of_jax() -> None:
             out = jax.eval_shape(jnp.add, make(a), make(b))
             ours = ArrayType((), *promote(type_of(a), type_of(b)))
             assert (ours.dtype, ours.weak) == (np.dtype(out.dtype), out.weak_type), (a, b)
+
+
+def test_float64_arrays_are_honoured_with_one_warning_a_line() -> None:
+    x, wide = lnp.ones(3), np.ones(3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            assert (x * wide).dtype == np.float64
+        assert (wide + x).dtype == np.float64
+        assert (x * np.float64(2.0)).dtype == np.float32  # a NumPy scalar is weak, as 2.0 is
+        assert (x / np.sqrt(3)).dtype == np.float32
+        assert (lnp.asarray(wide) * 2.0).dtype == np.float64  # no float32 array to widen
+        with lf.default_dtype("float64"):
+            assert (x * wide).dtype == np.float64
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == 2
+    assert "at test_types.py:" in messages[0] and ".astype('float32')" in messages[0]

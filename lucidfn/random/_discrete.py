@@ -223,7 +223,8 @@ def categorical(key: Any, logits: Any, axis: int = -1, shape: Shape | None = Non
     source = use_key("categorical", key)
     if replace:
         noise = raw_gumbel(source, (*prefix, *own), dtype_of(raw), mode)
-        return wrap(ops.argmax(ops.add(noise, raw), axis=len(prefix) + axis, dtype=int32))
+        return wrap(ops.argmax(ops.add(noise, raw), axis=len(prefix) + axis,
+                               dtype=default_dtype_of(int)))
     k = math.prod(prefix)
     if k > own[axis]:
         raise ValueError(f"random.categorical: {k} different samples were asked for from "
@@ -231,6 +232,7 @@ def categorical(key: Any, logits: Any, axis: int = -1, shape: Shape | None = Non
     noisy = ops.add(raw, raw_gumbel(source, own, dtype_of(raw), mode))
     order = (*[i for i in range(rank) if i != axis], axis)
     _, found = ops.top_k(ops.permute(noisy, order=order), k=k)
+    found = ops.convert(found, dtype=default_dtype_of(int))
     return wrap(ops.reshape(ops.permute(found, order=(rank - 1, *range(rank - 1))), shape=shape))
 
 

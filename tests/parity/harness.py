@@ -129,8 +129,8 @@ def reference(problems: Sequence[Problem]) -> list[tuple[list[Any], list[Any]]]:
         return with_gradients(p, THEIRS, jax.vjp, arrays)
 
     traced = [k for k, p in enumerate(problems) if not p.call.concrete]
-    found = jax.jit(lambda inputs: [one(problems[k], a) for k, a in zip(traced, inputs, strict=True)]
-                    )([problems[k].arrays for k in traced])
+    every = lambda inputs: [one(problems[k], a) for k, a in zip(traced, inputs, strict=True)]
+    found = jax.jit(every)([problems[k].arrays for k in traced])
     results = dict(zip(traced, found, strict=True))
     return [results[k] if k in results else one(p, p.arrays) for k, p in enumerate(problems)]
 
@@ -148,9 +148,8 @@ def type_text(x: Any, weak: bool) -> str:
     if isinstance(x, (bool, int, float, complex, str, np.dtype)):
         return type(x).__name__
     dtype = x.dtype
-    star = "*" * bool(weak and dtype != bool and getattr(x, "weak_type", False))
-    shape = getattr(x, "shape", ())
-    name = getattr(dtype, "name", str(dtype))
+    shape, name = x.shape, getattr(dtype, "name", str(dtype))
+    star = "*" * bool(weak and name != "bool" and getattr(x, "weak_type", False))
     return f"{'key' if 'key' in name or dtype.names else name}{star}{list(shape)}"
 
 
@@ -206,7 +205,8 @@ def compare(path: str, calls: Sequence[Call]) -> list[str]:
             problem = Problem(path, c, k, False)
             with jax.enable_x64(False):
                 want = inferred(problem)
-            problems += _guarded(label, lambda: compare_narrow(label, problem, want, expected.get(k)))
+            problems += _guarded(label, lambda: compare_narrow(
+                label, problem, want, expected.get(k)))
     return problems
 
 

@@ -122,10 +122,11 @@ def key(seed: int = 0) -> Made:
 class Call:
     """One call of a row, and what is compared of it.
 
-    `grad`: the cotangents of all floating and complex arrays too, or of those with these numbers. `tol` and `tol32`: relative
-    error in double and single precision. `concrete`: the reference cannot be traced. `single`:
-    values in single precision are compared with the reference's in single precision, and not
-    with those in double. `post` makes outputs comparable that are defined up to a sign or order.
+    `grad`: the cotangents of all floating and complex arrays too, or of those with these numbers.
+    `tol` and `tol32`: relative error in double and single precision. `concrete`: the reference
+    cannot be traced. `single`: values in single precision are compared with the reference's in
+    single precision, and not with those in double. `wide`, `narrow`: in which of the two it runs.
+    `weak`: whether weak types are compared. `post` makes outputs comparable that are defined up to a sign or order.
     """
 
     args: tuple[Any, ...]
@@ -148,7 +149,8 @@ _OPTIONS = frozenset(Call.__dataclass_fields__) - {"args", "kwargs", "fun"}
 
 def call(*args: Any, **kwargs: Any) -> Call:
     """A call with these arguments; options of `Call` are given with a leading underscore."""
-    options: dict[str, Any] = {k[1:]: v for k, v in kwargs.items() if k.startswith("_") and k[1:] in _OPTIONS}
+    options: dict[str, Any] = {k[1:]: v for k, v in kwargs.items()
+                               if k.startswith("_") and k[1:] in _OPTIONS}
     return Call(args, {k: v for k, v in kwargs.items() if k[1:] not in options}, **options)
 
 
@@ -164,7 +166,8 @@ def expr(table: Table, name: str, fun: Callable[..., Any], *args: Any, **kwargs:
 
 
 def elementwise(table: Table, names: str, sampler: Callable[..., Sampler] = F, *,
-                complex: bool = False, ints: bool = True, weak: bool = True, **options: Any) -> None:
+                complex: bool = False, ints: bool = True, weak: bool = True,
+                **options: Any) -> None:
     """The calls of a function of one array: floats, integers, booleans, a scalar, 16 bits."""
     options["_weak"] = weak
     calls = [call(sampler(3, 4), **options), call(0.5, **options)]

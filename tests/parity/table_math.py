@@ -65,7 +65,8 @@ row(TABLE, "numpy.unwrap", call(K([0.0, 2.0, 5.5, 9.0, 1.0])), call(F(3, 4), axi
 SHAPES = [call(F(3, 4), F(4)), call(F(3, 1), F(1, 4))]
 WEAK = [call(F(3), 2), call(F(3), 2.5), call(2.0, F(3)), call(I(3), 2.5), call(I(3), 2),
         call(2, 3.0), call(typed(F(3), "float16"), 2.0, _grad=False),
-        call(typed(I(3), "int8"), 2, _wide=False), call(typed(F(3), "bfloat16"), 3, _grad=False, _tol32=0.02),
+        call(typed(I(3), "int8"), 2, _wide=False),
+        call(typed(F(3), "bfloat16"), 3, _grad=False, _tol32=0.02),
         call(I(3), F(3)), call(C(3), F(3)), call(F(3), 1 + 2j)]
 row(TABLE, "numpy.add numpy.subtract numpy.multiply", *SHAPES, *WEAK,
     call(B(3), I(3)), call(C(3), C(2, 3)), call(N(3), N(3), _single=True))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import B, F, G, I, K, P, Table, call, elementwise, expr, key, row
+from .table import B, F, G, I, K, P, Table, call, elementwise, expr, key, row, typed
 
 TABLE: Table = {}
 INF = np.inf
@@ -51,8 +51,8 @@ attention((3, 2, 4), (3, 2, 4), (3, 2, 4), is_causal=True)
 attention((2, 3, 4, 4), (2, 5, 2, 4), (2, 5, 2, 4), bias=F(1, 4, 3, 5), scale=0.3)
 attention((2, 3, 2, 4), (2, 5, 1, 4), (2, 5, 1, 4),
           mask=K(np.arange(30).reshape(2, 1, 3, 5) % 4 > 0))
-attention((2, 4, 2, 4), (2, 4, 2, 4), (2, 4, 2, 4), query_seq_lengths=K([3, 4]),
-          key_value_seq_lengths=K([2, 4]), _grad=False)
+attention((2, 4, 2, 4), (2, 4, 2, 4), (2, 4, 2, 4), query_seq_lengths=typed(K([3, 4]), "int32"),
+          key_value_seq_lengths=typed(K([2, 4]), "int32"), _grad=False)
 attention((1, 5, 2, 4), (1, 5, 2, 4), (1, 5, 2, 4), local_window_size=(1, 0))
 
 # ------------------------------------------------------------------ initializers

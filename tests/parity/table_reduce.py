@@ -107,7 +107,8 @@ row(TABLE, "numpy.sort_complex", call(C(5), _grad=False), call(F(4), _grad=False
 row(TABLE, "numpy.lexsort", call((I(6, hi=0), I(6))), call((F(3, 4), I(3, 4)), axis=0))
 row(TABLE, "numpy.partition", call(G(7), 3, _post=lambda m, x: (m.np.sort(x[:3]), x[3])),
     call(G(3, 5), 2, axis=1, _post=lambda m, x: x[:, 2]))
-row(TABLE, "numpy.argpartition", call(G(7), 3, _wide=False, _post=lambda m, x: (m.np.sort(x[:3]), x[3])))
+row(TABLE, "numpy.argpartition", call(
+    G(7), 3, _wide=False, _post=lambda m, x: (m.np.sort(x[:3]), x[3])))
 row(TABLE, "numpy.nonzero numpy.flatnonzero numpy.argwhere", call(B(3, 4), _concrete=True),
     call(I(7, lo=0, hi=2), size=4, fill_value=0), call(F(3), _concrete=True, _grad=False))
 SETS = (K([3, 1, 2, 3, 7]), K([[2, 3], [9, 3]]))
