@@ -124,6 +124,11 @@ def leading_zeros(x: np.ndarray) -> np.ndarray:
 
 def convert(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
     x = x.real if x.dtype.kind == "c" and dtype.kind not in "cb" else x
+    if dtype.kind in "iu" and x.dtype.kind == "f":
+        ends = np.iinfo(dtype)
+        whole = [0 if math.isnan(v) else ends.max if v == math.inf else ends.min if v == -math.inf
+                 else min(max(math.trunc(v), ends.min), ends.max) for v in x.ravel().tolist()]
+        return np.array(whole, dtype).reshape(x.shape)
     return x.astype(dtype)
 
 
@@ -229,7 +234,10 @@ SPECS = [
         Case(((2, 3),), {"dtype": np.dtype("int32")}, order=0, kinds="bif"),
         Case(((2, 3),), {"dtype": np.dtype(bool)}, order=0),
         Case(((2, 3),), {"dtype": np.dtype("complex128")}),
-        Case(((2, 3),), {"dtype": np.dtype("float64")}, kinds="c")], "bifc"),
+        Case(((2, 3),), {"dtype": np.dtype("float64")}, kinds="c")], "bifc",
+        special=[(np.array([math.nan, math.inf, -math.inf, -1.5, -0.0, 300.7, 3e9, -3e9, 1e20]),
+                  {"dtype": np.dtype(d)}) for d in ("int8", "uint8", "int32", "int64", "uint64")]
+        + [(EDGE, {"dtype": np.dtype(d)}) for d in ("bool", "float64", "float16")]),
     Spec("bitcast", lambda x, *, dtype: x.copy().view(dtype), [
         Case((shape,), lambda d: {"dtype": np.dtype(SAME_WIDTH[d.name])}) for shape in
         [(2, 3), (0, 2)]] + [Case(((3,),), lambda d: {"dtype": d})], "if", native=True, diff=()),

@@ -377,6 +377,30 @@ def test_scipy_lu_solve_of_batches() -> None:
     near(sla.lu_solve(sla.lu_factor(x), b), np.linalg.solve(x, b))
 
 
+def test_tridiagonal_eigenvalues() -> None:
+    for n in (1, 2, 5):
+        d, e = A(n), A(n - 1)
+        w, v = sla.eigh_tridiagonal(d, e)
+        near(w, reference.eigvalsh_tridiagonal(d, e))
+        dense = np.diag(d) + np.diag(e, 1) + np.diag(e, -1)
+        near(dense @ np.asarray(v), np.asarray(v) * np.asarray(w))
+    few = sla.eigh_tridiagonal(d, e, eigvals_only=True, select="i", select_range=(1, 2))
+    near(few, np.asarray(w)[1:3])
+    check_grads(lambda d, e: sla.eigh_tridiagonal(d, e, eigvals_only=True), (d, e))
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_functions_of_one_triangle_have_symmetric_derivatives(lower: bool) -> None:
+    x = definite(A(3, 3))
+    logdet = lambda x: 2.0 * lnp.log(lnp.linalg.diagonal(sla.cho_factor(x, lower)[0])).sum()
+    near(lf.grad(logdet)(x), np.linalg.inv(x))
+    near(lf.grad(lambda x: sla.eigh(x, lower=lower, eigvals_only=True).sum())(x), np.eye(3))
+    half = np.tril(x) if lower else np.triu(x)
+    near(sla.cholesky(half, lower=lower), reference.cholesky(x, lower=lower))
+    other = np.where(half == 0, np.nan, half)
+    near(sla.cholesky(other, lower=lower), reference.cholesky(x, lower=lower))
+
+
 def test_scipy_decompositions() -> None:
     x = A(5, 3)
     for mode in ("full", "economic"):
@@ -394,6 +418,13 @@ def test_scipy_special_matrices() -> None:
     c, r = A(4), A(3)
     near(sla.toeplitz(c, r), reference.toeplitz(c, r))
     near(sla.toeplitz(c + 1j), reference.toeplitz(c + 1j))
+    near(sla.hankel(c, r), reference.hankel(c, r))
+    near(sla.hankel(c), reference.hankel(c))
+    near(sla.circulant(c), reference.circulant(c))
+    near(sla.companion(c), reference.companion(c))
+    assert np.array_equal(sla.hadamard(8), reference.hadamard(8))
+    with pytest.raises(ValueError, match="n must be a power of 2, got 6"):
+        sla.hadamard(6)
     assert_allclose(sla.hilbert(3), reference.hilbert(3).astype(np.float32))
     for kind in ("symmetric", "lower", "upper"):
         assert np.array_equal(sla.pascal(4, kind), reference.pascal(4, kind))

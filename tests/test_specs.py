@@ -24,6 +24,7 @@ from lucidfn.transforms import linearize as linearize_flat
 from lucidfn.types import complex128, dtype_name, float64, is_inexact
 
 FLOAT64, COMPLEX128 = np.dtype("float64"), np.dtype("complex128")
+DOUBLE = {np.dtype("float32"): FLOAT64, np.dtype("complex64"): COMPLEX128}
 
 
 # ------------------------------------------------------------------ the table, as test parameters
@@ -175,6 +176,27 @@ def test_derivatives(spec: Spec, case: Case, dtype: np.dtype) -> None:
     f, xs = function_of(spec, case, dtype, args, spec.differentiated(case, args))
     slack = {} if spec.differences else {"rtol": 1e9, "atol": 1e9}
     testing.check_grads(f, tuple(xs), order=spec.order_of(case), eps=case.eps, **slack)
+
+
+@pytest.mark.parametrize(("spec", "case", "dtype"), rows(
+    dtypes=[np.dtype("float32"), np.dtype("complex64")], moving=True))
+def test_derivatives_in_single_precision(spec: Spec, case: Case, dtype: np.dtype) -> None:
+    """Forward and reverse derivatives of float32 operands are those of float64, rounded."""
+    if not spec.differences:
+        return  # random numbers of another precision are other numbers
+    args = spec.operands(case, dtype)
+    found = []
+    for xs in (args, [wide(a) for a in args]):
+        one = DOUBLE[dtype] if xs is not args else dtype
+        f, values = function_of(spec, case, one, xs, spec.differentiated(case, xs))
+        every = list(range(len(values)))
+        pulled = gradient_of(f, f(*values), every)(*values)
+        pushed = lf.jvp(f, values, [x * 0.5 for x in values])[1]
+        found.append([np.asarray(y) for y in lf.tree.leaves([pulled, pushed])])
+    for single, double in zip(*found, strict=True):
+        allowed = 2.0 * spec.tol * testing.tolerance(dtype).value
+        scale = float(np.max(np.abs(double), initial=1.0))
+        testing.assert_allclose(single, double, allowed, allowed * scale, what=spec.name)
 
 
 def points() -> Iterator[Any]:

@@ -5,10 +5,7 @@ Options about memory and checks (`overwrite_a`, `check_finite`, `lwork`) are acc
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, promote, wrap
@@ -19,17 +16,40 @@ from lucidfn.numpy.linalg import _matrices, _systems, det, inv, solve_raw
 from lucidfn.ops import matrices as m
 from lucidfn.ops.linalg import permuted_rows
 from lucidfn.scipy._matrix_functions import expm, expm_frechet, polar, solve_sylvester, sqrtm
-from lucidfn.types import default_dtype_of
+from lucidfn.scipy._special_matrices import (
+    block_diag,
+    circulant,
+    companion,
+    hadamard,
+    hankel,
+    hilbert,
+    pascal,
+    toeplitz,
+)
+
+
+def _of_triangle(raw: Any, lower: bool) -> Any:
+    """The Hermitian matrix that one triangle gives.
+
+    Its derivative is that of the mean of both triangles, as for an argument that is Hermitian.
+    """
+    raw = raw if lower else m.adjoint(raw)
+    whole = ops.mul(ops.add(raw, m.adjoint(raw)), 0.5)
+    change = ops.sub(whole, ops.stop_gradient(whole))
+    finite = ops.is_finite(ops.stop_gradient(whole))
+    value = ops.stop_gradient(m.hermitian_of_lower(raw))
+    return ops.add(value, ops.select(finite, change, ops.zero_like(change)))
 
 
 def cholesky(a: Any, lower: bool = False, overwrite_a: bool = False,
              check_finite: bool = True) -> Any:
     """Upper (or `lower`) triangular factor of positive definite matrices: a = u^H u = l l^H.
 
-    Only that triangle of a is read; NaN where a is not positive definite.
+    Only that triangle of a is read; NaN where a is not positive definite. The derivative is that
+    of a Hermitian argument, and Hermitian itself.
     """
     raw = _matrices(a, "cholesky", square=True)
-    factor = ops.cholesky(raw if lower else m.adjoint(raw))
+    factor = ops.cholesky(_of_triangle(raw, lower))
     return wrap(factor if lower else m.adjoint(factor))
 
 
@@ -171,11 +191,11 @@ def eigh(a: Any, b: Any = None, lower: bool = True, eigvals_only: bool = False,
         raise NotImplementedError("eigh with eigvals= or type= other than 1")
     x = _matrices(a, "eigh", square=True)
     if b is None:
-        w, v = ops.eigh(x if lower else m.adjoint(x))
+        w, v = ops.eigh(_of_triangle(x, lower))
         return wrap(w) if eigvals_only else (wrap(w), wrap(v))
     (x, y), _ = promote(wrap(x), b)
-    x = m.hermitian_of_lower(x if lower else m.adjoint(x))
-    factor = ops.cholesky(y if lower else m.adjoint(y))
+    x = _of_triangle(x, lower)
+    factor = ops.cholesky(_of_triangle(y, lower))
     inner = ops.triangular_solve(factor, x, left=True, lower=True, transpose=False,
                                  conjugate=False, unit=False)
     inner = ops.triangular_solve(factor, inner, left=False, lower=True, transpose=True,
@@ -186,67 +206,36 @@ def eigh(a: Any, b: Any = None, lower: bool = True, eigvals_only: bool = False,
     return wrap(w), wrap(_triangular(factor, v, lower=True, trans=2))
 
 
-# ------------------------------------------------------------------ special matrices
+def eigh_tridiagonal(d: Any, e: Any, *, eigvals_only: bool = False, select: str = "a",
+                     select_range: Any = None, tol: float | None = None) -> Any:
+    """Eigenvalues (and vectors) of the symmetric matrix with diagonal d and off-diagonal e.
 
-def block_diag(*arrs: Any) -> Any:
-    """Matrices along the diagonal of a larger one; vectors are rows, numbers 1 by 1."""
-    if not arrs:
-        return wrap(ops.zeros((1, 0), default_dtype_of(float)))
-    raws, _ = promote(*arrs)
-    dtype = next((r.dtype for r in raws if hasattr(r, "dtype")), None)
-    raws = [as_raw(r, dtype) for r in raws]
-    if any(r.ndim > 2 for r in raws):
-        raise ShapeError("block_diag takes matrices, got "
-                         f"{', '.join(str(type_of(r)) for r in raws)}")
-    raws = [ops.reshape(r, shape=((1,) * (2 - r.ndim) + tuple(r.shape))) for r in raws]
-    width, at, rows = sum(r.shape[1] for r in raws), 0, []
-    for r in raws:
-        right = width - at - r.shape[1]
-        rows.append(ops.pad(r, ops.zero_like(r), widths=((0, 0, 0), (at, right, 0))))
-        at += r.shape[1]
-    return wrap(ops.concatenate(*rows, axis=0))
-
-
-def toeplitz(c: Any, r: Any = None) -> Any:
-    """Constant diagonals: first column c, first row r (conj(c) if not given; r[0] is ignored)."""
-    first = as_raw(c)
-    if r is None:
-        x = first
-        y = ops.conj(first) if first.dtype.kind == "c" else first
-    else:
-        (x, y), _ = promote(c, r)
-        x, y = as_raw(x), as_raw(y)
-    x, y = (ops.reshape(v, shape=(1,)) if v.ndim == 0 else v for v in (x, y))
-    if x.ndim != 1 or y.ndim != 1:
-        raise ShapeError(f"toeplitz takes 1-d arrays, got {type_of(x)} and {type_of(y)}")
-    rows, columns = x.shape[0], y.shape[0]
-    if not rows or not columns:
-        return wrap(ops.zeros((rows, columns), x.dtype))
-    # The last element of the column comes first, so that i - j counts from its own place.
-    line = ops.concatenate(ops.flip(x, axes=(0,)), ops.slice_axis(y, 0, 1, columns), axis=0)
-    index = rows - 1 - np.arange(rows)[:, None] + np.arange(columns)
-    return wrap(ops.gather(line, index[..., None].astype(np.int32), axes=(0,), mode="unchecked",
-                           fill=ops.zero_like(line)))
-
-
-def hilbert(n: int) -> Any:
-    """The n by n matrix 1 / (i + j + 1)."""
-    i = np.arange(n)
-    return wrap((1.0 / (i[:, None] + i + 1)).astype(default_dtype_of(float)))
-
-
-def pascal(n: int, kind: str = "symmetric") -> Any:
-    """Binomial coefficients as an n by n matrix: "symmetric", "lower" or "upper"."""
-    if kind not in ("symmetric", "lower", "upper"):
-        raise ValueError(f"pascal: kind is 'symmetric', 'lower' or 'upper', got {kind!r}")
-    low = np.array([[math.comb(i, j) for j in range(n)] for i in range(n)], np.float64)
-    low = low.reshape(n, n)
-    out = {"lower": low, "upper": low.T, "symmetric": low @ low.T}[kind]
-    return wrap(out.astype(default_dtype_of(float)))
+    All of them (`select="a"`), or those numbered select_range, both ends included ("i").
+    """
+    if select not in ("a", "i"):
+        raise NotImplementedError(f"eigh_tridiagonal with select={select!r}; it has 'a' and 'i'")
+    (x, y), _ = promote(d, e)
+    x, y = as_raw(x), as_raw(y)
+    n = x.shape[0]
+    if x.ndim != 1 or y.shape != (n - 1,):
+        raise ShapeError(f"eigh_tridiagonal takes d[n] and e[n - 1], got {type_of(x)} and "
+                         f"{type_of(y)}")
+    # Row-major, a diagonal below the main one is every (n + 1)-th element from n on.
+    after = n * n - n - (n - 2) * (n + 1) - 1
+    matrix = ops.pad(x, ops.zero_like(x), widths=((0, 0, n),))
+    if n > 1:
+        matrix = ops.add(matrix, ops.pad(y, ops.zero_like(y), widths=((n, after, n),)))
+    matrix = ops.reshape(matrix, shape=(n, n))
+    w, v = ops.eigh(matrix)
+    if select == "i":
+        low, high = select_range
+        w, v = ops.slice_axis(w, 0, low, high + 1), ops.slice_axis(v, 1, low, high + 1)
+    return wrap(w) if eigvals_only else (wrap(w), wrap(v))
 
 
 __all__ = [
-    "block_diag", "cho_factor", "cho_solve", "cholesky", "det", "eigh", "expm", "expm_frechet",
-    "hilbert", "inv", "lu", "lu_factor", "lu_solve", "pascal", "polar", "qr", "solve",
-    "solve_sylvester", "solve_triangular", "sqrtm", "svd", "toeplitz",
+    "block_diag", "cho_factor", "cho_solve", "cholesky", "circulant", "companion", "det", "eigh",
+    "eigh_tridiagonal", "expm", "expm_frechet", "hadamard", "hankel", "hilbert", "inv", "lu",
+    "lu_factor", "lu_solve", "pascal", "polar", "qr", "solve", "solve_sylvester",
+    "solve_triangular", "sqrtm", "svd", "toeplitz",
 ]

@@ -235,3 +235,9 @@ def compare_narrow(label: str, p: Problem, want: list[Any], wide: list[Any] | No
     checks = [difference(f"{label} output {i}", a, b, p.call.tol32)
               for i, (a, b) in enumerate(zip(got, values, strict=True))]
     return found + [c for c in checks if c]
+
+
+def check(path: str, calls: Sequence[Call]) -> None:
+    """Fails with everything that differs."""
+    problems = compare(path, calls)
+    assert not problems, "\n".join([f"{len(problems)} differences from JAX:", *problems[:20]])

@@ -126,7 +126,8 @@ class Call:
     `tol` and `tol32`: relative error in double and single precision. `concrete`: the reference
     cannot be traced. `single`: values in single precision are compared with the reference's in
     single precision, and not with those in double. `wide`, `narrow`: in which of the two it runs.
-    `weak`: whether weak types are compared. `post` makes outputs comparable that are defined up to a sign or order.
+    `weak`: whether weak types are compared. `post` makes outputs
+    comparable that are defined up to a sign or order.
     """
 
     args: tuple[Any, ...]

@@ -85,7 +85,7 @@ row(TABLE, "random.binomial", drawn(10.0, 0.3, (3, 4)), drawn(K([5.0, 100.0, 40.
                                                              K([0.2, 0.5, 0.9])))
 row(TABLE, "random.multinomial", drawn(20, K([0.2, 0.5, 0.3])))
 row(TABLE, "random.categorical", drawn(F(5)), drawn(F(3, 5)), drawn(F(5), shape=(4,)),
-    drawn(F(5, 3), axis=0), drawn(F(6), shape=(3,), replace=False))
+    drawn(F(5, 3), axis=0), drawn(F(6), shape=(3,), replace=False, **NARROW))
 row(TABLE, "random.permutation", drawn(10), drawn(F(5)), drawn(F(3, 4), axis=1),
     drawn(F(3, 4), 0, True))
 row(TABLE, "random.choice", drawn(9, (3, 4)), drawn(9, (5,), False), drawn(F(5), (4,)),

@@ -306,9 +306,9 @@ def _dot(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
 
 
 def _convert(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    source = eqn.inputs[0].type.dtype
-    if source.kind == "c" or bfloat16 in (source, eqn.params["dtype"]) \
-            or type(eqn.inputs[0]) is Literal:
+    source, target = eqn.inputs[0].type.dtype, eqn.params["dtype"]
+    if source.kind == "c" or bfloat16 in (source, target) \
+            or (source.kind == "f" and target.kind in "iu") or type(eqn.inputs[0]) is Literal:
         return None
     return f"{args[0]}.astype({w.value(eqn.params['dtype'], 'dtype')})"
 

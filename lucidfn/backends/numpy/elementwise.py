@@ -114,7 +114,20 @@ def convert(x: Any, *, dtype: np.dtype) -> np.ndarray:
         x = x.real
     if x.dtype == bfloat16 and dtype.kind in "iu":
         x = x.astype(np.float32)
+    if dtype.kind in "iu" and x.dtype.kind == "f":
+        return float_to_int(x, dtype)
     return x.astype(dtype, copy=False)
+
+
+def float_to_int(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Towards zero. NaN gives 0 and what is out of range the nearest end, on every machine."""
+    ends = np.iinfo(dtype)
+    low, high = float(ends.min), 2.0 ** (ends.bits - (dtype.kind == "i"))
+    inside = (x >= low) & (x < high)
+    if inside.all():
+        return x.astype(dtype)
+    out = np.where(inside, x, np.zeros((), x.dtype)).astype(dtype)
+    return np.where(x < low, dtype.type(ends.min), np.where(x >= high, dtype.type(ends.max), out))
 
 
 def bitcast(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:

@@ -34,4 +34,4 @@ def ppf(q: Any, p: Any) -> Any:
     q, p = floats(q, p)
     valid = (q >= 0) & (q <= 1) & (p >= 0) & (p <= 1)
     value = lnp.where(q == 0, -1.0, lnp.where(q <= 1.0 - p, 0.0, 1.0))
-    return lnp.where(valid, value, NAN)
+    return lnp.where(valid, value, NAN).astype(q.dtype)

@@ -1,0 +1,14 @@
+"""`lucidfn.nn` beside `jax.nn`."""
+
+import pytest
+
+pytestmark = pytest.mark.peers
+jax = pytest.importorskip("jax")
+
+from .harness import check  # noqa: E402
+from .table_nn import TABLE  # noqa: E402
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_as_in_jax(name: str) -> None:
+    check(name, TABLE[name])
