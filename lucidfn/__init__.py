@@ -32,7 +32,8 @@ _LAZY = ("debug", "errors", "extend", "flatten_util", "lax", "nn", "random", "sc
          "tree_util")
 _DEBUG = ("debug_nans", "debug_infs", "debug_key_reuse", "disable_jit", "default_dtype",
           "default_device", "pure_callback", "io_callback")
-_DEVICE = ("block_until_ready", "default_backend", "device_get", "device_put", "devices")
+_DEVICE = ("block_until_ready", "default_backend", "device_get", "device_put", "devices",
+           "live_arrays")
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,13 @@ class Settings:
     numpy_dtype_promotion: str = "standard"  # or "strict"
     numpy_rank_promotion: str = "allow"  # or "warn", "raise"
     jit_cache_size: int = 256
-    explain_cache_misses: bool = False
+
+    def __post_init__(self) -> None:  # hashed at every jitted call: once is enough
+        values = tuple([getattr(self, f.name) for f in fields(self)])
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
 
 
 _settings: ContextVar[Settings] = ContextVar("lucidfn_settings", default=Settings())  # noqa: B039

@@ -20,6 +20,7 @@ CALL_LIKE = {
     "call": "applies a program: tests/test_transformations.py",
     "checkpoint": "applies a program: tests/test_transformations.py",
     "recompute": "a call that checkpoint makes: tests/test_transformations.py",
+    "step": "the derivative of another primitive, compiled: test_specs.py repeats each of them",
     "custom_jvp_call": "the user's rule: tests/test_custom.py",
     "custom_vjp_call": "the user's rule: tests/test_custom.py",
     "custom_vjp_linear": "the user's rule: tests/test_custom.py",

@@ -131,7 +131,8 @@ SHAPE = [
 ]
 
 REDUCE = [
-    Spec("reduce_sum", reduction(np.sum), reduce_cases(), "ifc", special=SPECIAL_REDUCE),
+    Spec("reduce_sum", reduction(np.sum), reduce_cases(), "ifc",
+         special=[*SPECIAL_REDUCE, (np.ones(1000), {"axes": (0,)})]),
     Spec("reduce_prod", reduction(np.prod), reduce_cases(), "ifc", nonzero,
          special=SPECIAL_REDUCE, points=[
         Point((zeros,), (np.array([[0.0, 30.0, 0.0, 0.0], [0.0] * 4]),), {"axes": (1,)}),
@@ -184,6 +185,9 @@ CONTRACT = [
         dot((3, 2), (4, 3), ((0,), (1,))), dot((0, 3), (3, 2), ((1,), (0,))),
         dot((2, 0), (0, 3), ((1,), (0,))), dot((), (), ((), ())), dot((2,), (2, 3), ((0,), (0,))),
         dot((2, 3), (2, 3), ((), ()), ((0, 1), (0, 1))),
-        dot((2, 3, 2), (3, 2, 2), ((0, 2), (1, 2)), ((1,), (0,)))], "ifc", normal, tol=4.0),
+        dot((2, 3, 2), (3, 2, 2), ((0, 2), (1, 2)), ((1,), (0,)))], "ifc", normal, tol=4.0,
+        special=[(NANS, np.ones((3, 2)), {"contract": ((1,), (0,)), "batch": ((), ())}),
+                 # 16-bit floats are added up in 32 bits: one by one they would stop at 256
+                 (np.ones(1000), np.ones(1000), {"contract": ((0,), (0,)), "batch": ((), ())})]),
 ]
 SPECS = [*SHAPE, *REDUCE, *CUM, *CONTRACT]

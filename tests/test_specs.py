@@ -199,6 +199,27 @@ def test_derivatives_in_single_precision(spec: Spec, case: Case, dtype: np.dtype
         testing.assert_allclose(single, double, allowed, allowed * scale, what=spec.name)
 
 
+@pytest.mark.parametrize(("spec", "case", "dtype"), rows(
+    dtypes=[np.dtype("float32"), np.dtype("float16"), np.dtype("complex64")], moving=True))
+def test_repeated_derivatives(spec: Spec, case: Case, dtype: np.dtype) -> None:
+    """Derivatives that are taken often are compiled on the way: nothing else may change."""
+    args = spec.operands(case, dtype)
+    f, xs = function_of(spec, case, dtype, args, spec.differentiated(case, args))
+    gradient = gradient_of(f, f(*xs), list(range(len(xs))))
+    with np.errstate(all="ignore"):
+        first = gradient(*xs)
+        tol = 4.0 * testing.tolerance(dtype).value
+        size = max([float(np.max(np.abs(g), initial=1.0)) for g in map(wide, map(unwrap, first))])
+        for _ in range(5):
+            testing.assert_allclose(gradient(*xs), first, tol, tol * size, check_dtypes=True,
+                                    what=spec.name)
+    again = spec.operands(case, dtype, seed=1)
+    h, ys = function_of(spec, case, dtype, again, spec.differentiated(case, again))
+    want = lf.jit(gradient_of(h, h(*ys), list(range(len(ys)))))(*ys)
+    testing.assert_allclose(gradient_of(h, h(*ys), list(range(len(ys))))(*ys), want, 10 * tol,
+                            10 * tol * size, check_dtypes=True, what=f"{spec.name}, other values")
+
+
 def points() -> Iterator[Any]:
     for spec in SPECS.values():
         for number, point in enumerate(spec.points):

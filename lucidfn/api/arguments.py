@@ -98,6 +98,16 @@ class Selected:
             raise TypeError(f"{what}: argnums must be integers, got {argnums!r}")
         self.name_single = isinstance(argnames, str) and not self.nums
 
+    # By what is selected: gradients of fresh functions with the same code are alike to jit.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Selected) and self.options() == other.options()
+
+    def __hash__(self) -> int:
+        return hash(self.options())
+
+    def options(self) -> tuple[Any, ...]:
+        return self.what, self.nums, self.names, self.single, self.name_single
+
     def pick(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         """The selected arguments, and a function that puts others in their places."""
         if self.single and not self.names:

@@ -83,17 +83,21 @@ class Cache:
 
 
 # Fresh closures of one code object share their programs. The code objects are kept alive.
-_caches: dict[Any, tuple[Any, Cache]] = {}
+_caches: OrderedDict[Any, tuple[Any, Cache]] = OrderedDict()
+_SHARED = 1024  # caches that are kept for functions still to be made; oldest go first
 
 
 def shared_cache(code: Any, options: tuple[Any, ...]) -> Cache:
     """The cache of all functions made from one code object with the same options."""
-    return _caches.setdefault((id(code), *options), (code, Cache()))[1]
+    found = _caches.setdefault((id(code), *options), (code, Cache()))[1]
+    while len(_caches) > _SHARED:
+        _caches.popitem(last=False)
+    return found
 
 
 def clear_caches() -> None:
     """Forget every compiled program."""
-    for _, cache in _caches.values():
+    for _, cache in list(_caches.values()):
         cache.clear()
 
 

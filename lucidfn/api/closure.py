@@ -1,15 +1,20 @@
 """What a function depends on besides its arguments: the part of jit's key that users do not see.
 
 Arrays and tracers in closure cells become hidden inputs, keyed by type; everything else is keyed
-by value where that is safe, else by identity with the object kept alive (DECISIONS 13).
+by value where that is safe, else by identity with the object kept alive (DECISIONS 13). The globals
+that the user's own code reads count as closed over too: a lambda in a loop of a script or notebook
+reads the loop's variables from there.
 """
 
 from __future__ import annotations
 
+import dis
 import functools
+import operator
+import os
 import types
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +27,40 @@ from lucidfn.types import SCALARS
 _PLAIN = (str, bytes, type(None), type, types.ModuleType, types.BuiltinFunctionType, np.dtype,
           np.ufunc, type(Ellipsis))
 _CONTAINERS = (tuple, list, dict)
+_LIBRARY = os.path.dirname(os.__file__) + os.sep  # the standard library, and site-packages in it
+_MISSING = object()
+
+
+class Names(NamedTuple):
+    """What a piece of code, with the code nested in it, does with names that are not its own."""
+
+    globals_read: tuple[str, ...]  # and not written
+    free_written: frozenset[str]
+
+
+@functools.lru_cache(4096)
+def names_in(code: types.CodeType) -> Names:
+    read, written, free = set(), set(), set()
+    for i in dis.get_instructions(code):
+        if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            read.add(i.argval)
+        elif i.opname in ("STORE_GLOBAL", "STORE_NAME"):
+            written.add(i.argval)
+        elif i.opname == "STORE_DEREF" and i.argval in code.co_freevars:
+            free.add(i.argval)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            nested = names_in(const)
+            read.update(nested.globals_read)
+            free |= nested.free_written & set(code.co_freevars)
+    return Names(tuple(sorted(read - written)), frozenset(free))
+
+
+def _is_users(space: dict[str, Any]) -> bool:
+    """Whether globals belong to the user's own code: no installed library changes its globals."""
+    path = space.get("__file__") or ""
+    return (str(space.get("__name__")).partition(".")[0] != "lucidfn"
+            and "site-packages" not in path and not path.startswith(_LIBRARY))
 
 
 class Closure:
@@ -31,6 +70,9 @@ class Closure:
         self.fun = fun
         self.cells: list[Any] = []
         self.contents: list[Any] = []
+        self.globals: list[tuple[dict[str, Any], str, Any]] = []
+        self.written: dict[int, Any] = {}  # containers that the function changes itself
+        self.containers: list[tuple[Any, Hashable]] = []
         self.known: tuple[Hashable, list[Any]] | None = None
 
     def read(self) -> tuple[Hashable, list[Any]]:
@@ -43,22 +85,49 @@ class Closure:
                 except ValueError:  # the cell was emptied
                     break
             else:
-                return self.known
-        walk = _Walk()
-        key = walk.function_like(self.fun)
-        found = key, walk.hidden
+                for space, name, content in self.globals:
+                    if space.get(name, _MISSING) is not content:
+                        break
+                else:
+                    return self.known
+        walk = _Walk(self.written)
+        found = walk.function_like(self.fun), walk.hidden
+        self.containers = walk.containers
         self.cells, self.contents, self.alive = walk.cells, walk.contents, walk.alive
+        self.globals = walk.globals
         self.known = None if walk.mutable else found
         return found
+
+    def after_tracing(self, key: Hashable, hidden: list[Any]) -> Hashable:
+        """The key, without the contents of containers that the function changed while it ran.
+
+        They are what it leaves behind (a list that counts calls, a dict of results), and no input:
+        otherwise it would be traced at each call.
+        """
+        if not self.containers:
+            return key
+        before = self.containers
+        self.read()
+        after = {id(x): k for x, k in self.containers}
+        changed = [x for x, k in before if after.get(id(x), k) != k]
+        if changed:
+            self.written.update((id(x), x) for x in changed)
+            new, now = self.read()
+            if len(now) == len(hidden) and all(map(operator.is_, now, hidden)):
+                return new  # the places of the hidden arrays are as the entry knows them
+        return key
 
 
 class _Walk:
     """One walk over everything reachable from a function."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: dict[int, Any]) -> None:
+        self.written = written
+        self.containers: list[tuple[Any, Hashable]] = []  # those that can change, and their keys
         self.hidden: list[Any] = []
         self.cells: list[Any] = []
         self.contents: list[Any] = []
+        self.globals: list[tuple[dict[str, Any], str, Any]] = []
         self.alive: list[Any] = []  # what the key refers to by id
         self.seen: dict[int, int] = {}
         self.mutable = False
@@ -82,7 +151,10 @@ class _Walk:
                 return "wrapped", type(f), self.function_like(wrapped)
             return self.other(f)
         parts: list[Hashable] = [id(f.__code__)]
-        for cell in f.__closure__ or ():
+        names = names_in(f.__code__)
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            if name in names.free_written:
+                continue
             try:
                 content = cell.cell_contents
             except ValueError:
@@ -93,7 +165,19 @@ class _Walk:
             parts.append(self.value(content))
         parts += [self.value(v) for v in f.__defaults__ or ()]
         parts += [(k, self.value(v)) for k, v in (f.__kwdefaults__ or {}).items()]
+        if _is_users(f.__globals__):
+            parts += self.read_globals(f)
         return tuple(parts)
+
+    def read_globals(self, f: types.FunctionType) -> list[Hashable]:
+        """The globals that f reads, and through functions among them those that they read."""
+        space, parts = f.__globals__, []
+        for name in names_in(f.__code__).globals_read:
+            content = space.get(name, _MISSING)
+            if content is not _MISSING:
+                self.globals.append((space, name, content))
+                parts.append((name, self.value(content)))
+        return parts
 
     def rule(self, f: Any) -> Hashable:
         """A function that programs keep as it is: the arrays it closes over are part of it."""
@@ -130,13 +214,17 @@ class _Walk:
             return "again", self.seen[id(x)]
         self.seen[id(x)] = len(self.seen)
         self.alive.append(x)
-        if not isinstance(x, tuple):
-            self.mutable = True  # its contents can change without a cell changing
+        if id(x) in self.written:
+            return "id", id(x)
         try:
             leaves, treedef = flatten(x)
         except TypeError:  # keys that do not sort
             return "id", id(x)
-        return (treedef, *map(self.value, leaves))
+        key = (treedef, *map(self.value, leaves))
+        if not isinstance(x, tuple):
+            self.mutable = True  # its contents can change without a cell changing
+            self.containers.append((x, key))
+        return key
 
     def other(self, x: Any) -> Hashable:
         """An object: a registered container, by equality if it defines that, else by identity."""

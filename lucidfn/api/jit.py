@@ -62,7 +62,10 @@ class JitFunction:
         self.static_argnums, self.static_argnames = static_argnums, static_argnames
         self.donate_argnums, self.donate_argnames = donate_argnums, donate_argnames
         self.name = name_of(fun)
-        code = getattr(fun, "__code__", fun)
+        whole = fun
+        while isinstance(whole, functools.partial):
+            whole = whole.func
+        code = getattr(whole, "__code__", whole)
         # Of `grad(f)` too: otherwise all gradients had one cache, and one history to explain.
         inner = getattr(inspect.unwrap(fun), "__code__", None)
         options = (inner, static_argnums, static_argnames, donate_argnums, donate_argnames)
@@ -257,6 +260,7 @@ class JitFunction:
                       if any(same_array(b, x) for b in trace.baked))
         donated = self.donated_leaves(args, kwargs, traced)
         outer, program = take_tracers(program)
+        key = key._replace(closure=self.closure.after_tracing(key.closure, hidden))
         entry = Entry(key, program, used, baked, outputs, donated, outer=outer)
         if not outer:
             self.cache.keep(entry)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dis
 import linecache
+from types import FrameType
 from typing import Any
 
 from lucidfn.core.source import describe_line, here, user_frame
@@ -106,6 +108,54 @@ def array_error(tracer: Any, function: str = "") -> Exception:
     return TracerArrayConversionError(
         f"NumPy at {describe_line(here())} asked for the ndarray of a traced {tracer.type}, which "
         f"stands for an array that {tracer.owner.what} is computing with; {use}.{cut}")
+
+
+# Of the standard library's mathematics, what is asked of values and has no derivative to lose.
+_QUESTIONS = {"isnan", "isinf", "isfinite", "isclose", "floor", "ceil", "trunc", "isqrt"}
+
+
+def check_not_cut(tracer: Any) -> None:
+    """Raise where a number is taken from a traced value without the user having asked for it.
+
+    `float(x)` says what it does. `math.sin(x)`, and `a[0] = x` of an ndarray, take the number too,
+    and the derivative would be silently zero.
+    """
+    frame = user_frame()
+    if frame is None or tracer.owner.what.split(" ")[0] not in _DERIVATIVES:
+        return
+    operation = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    if operation == "STORE_SUBSCR":
+        line = replaced_assignment()
+        raise TracerArrayConversionError(
+            f"an ndarray's element set at {describe_line(here())} to a traced {tracer.type} keeps "
+            "its number only, and the derivative would be cut. Start from lnp.zeros and write "
+            + (line or "a = a.at[i].set(value)") + ", or put the elements together with lnp.stack; "
+            "where only the number is meant, use float(...).")
+    if operation.startswith("CALL"):
+        name = _mathematics_called(frame)
+        if name and name.split(".")[-1] not in _QUESTIONS:
+            raise TracerArrayConversionError(
+                f"{name} at {describe_line(here())} sees only the number of a traced {tracer.type},"
+                f" and the derivative would be cut. Use lnp.{name.split('.')[-1]}; where only the "
+                f"number is meant, write {name}(float(...)).")
+
+
+def _mathematics_called(frame: FrameType) -> str:
+    """`math.sin` where the running call is one of the standard library's mathematics, else ''."""
+    line, end, start, stop = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+    if line is None or line != end or start is None:
+        return ""
+    text = linecache.getline(frame.f_code.co_filename, line).encode()[start:stop].decode()
+    try:
+        call = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return ""
+    names = ast.unparse(call.func).split(".") if isinstance(call, ast.Call) else [""]
+    found = {**frame.f_globals, **frame.f_locals}.get(names[0])
+    for name in names[1:]:
+        found = getattr(found, name, None)
+    module = getattr(found, "__module__", None)
+    return f"{module}.{found.__name__}" if module in ("math", "cmath") else ""  # type: ignore[union-attr]
 
 
 def assignment_error(kind: str) -> TypeError:

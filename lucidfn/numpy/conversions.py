@@ -17,6 +17,7 @@ from lucidfn.core.messages import (
     array_error,
     assignment_error,
     bool_error,
+    check_not_cut,
     integer_error,
     number_error,
 )
@@ -55,11 +56,17 @@ def to_int(x: Any) -> int:
 
 
 def to_float(x: Any) -> float:
-    return float(_scalar(x, number_error, "float()"))
+    number = float(_scalar(x, number_error, "float()"))
+    if type(x) is not Array:
+        check_not_cut(x)
+    return number
 
 
 def to_complex(x: Any) -> complex:
-    return complex(_scalar(x, number_error, "complex()"))
+    number = complex(_scalar(x, number_error, "complex()"))
+    if type(x) is not Array:
+        check_not_cut(x)
+    return number
 
 
 def to_index(x: Any) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lucidfn.control.call import call, checkpoint
 from lucidfn.control.custom import custom_jvp_call, custom_vjp_call, custom_vmap_call
+from lucidfn.control.steps import step
 from lucidfn.core.ir import Atom, Equation, Program, Var
 
 # A checkpoint, or a function with rules of its own, is a plain call where nothing transforms it any
 # more. What recomputes a forward pass stays a call: inlined, cse would merge it with the first pass
 # and keep its residuals.
-INLINED = {call, checkpoint, custom_jvp_call, custom_vjp_call, custom_vmap_call}
+INLINED = {call, checkpoint, step, custom_jvp_call, custom_vjp_call, custom_vmap_call}
 
 
 def inline(program: Program) -> Program:

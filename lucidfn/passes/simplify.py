@@ -1,7 +1,8 @@
 """Algebra that is exact in IEEE arithmetic: views merge, inverse pairs cancel, identities go.
 
 `x + 0.0` is left alone (it turns -0.0 into 0.0), and so are `x * 0`, `x - x` and `x / x` (NaN and
-inf). `log(exp(x))` and its like cancel only under `lf.config.fast_math`.
+inf), and `x * 1` of complex numbers (inf * 0). `log(exp(x))` and its like cancel only under
+`lf.config.fast_math`.
 """
 
 from __future__ import annotations
@@ -64,10 +65,13 @@ def _without_broadcasts(eqn: Equation, made: Made) -> Decision:
 # ------------------------------------------------------------------ rules, one for a primitive
 
 def _literal(atom: Atom, value: float) -> bool:
-    """Whether the atom is this literal, of any type but with this sign of zero."""
-    return type(atom) is Literal and atom.value == value and not isinstance(
-        atom.value, bool) and (not isinstance(atom.value, float)
-                               or math.copysign(1, atom.value) == math.copysign(1, value))
+    """Whether the atom is this literal, an integer or a float with this sign of zero."""
+    return (type(atom) is Literal and type(atom.value) in (int, float) and atom.value == value
+            and math.copysign(1, atom.value) == math.copysign(1, value))
+
+
+def _is_complex(eqn: Equation) -> bool:
+    return kind_of(eqn.outputs[0].type.dtype) == 3
 
 
 def _same_type(x: Atom, eqn: Equation) -> bool:
@@ -77,6 +81,8 @@ def _same_type(x: Atom, eqn: Equation) -> bool:
 
 def _mul(eqn: Equation, made: Made) -> Decision:
     x, y = eqn.inputs
+    if _is_complex(eqn):
+        return None
     if _literal(y, 1.0) and _same_type(x, eqn):
         return [x]
     return [y] if _literal(x, 1.0) and _same_type(y, eqn) else None
@@ -84,7 +90,7 @@ def _mul(eqn: Equation, made: Made) -> Decision:
 
 def _div(eqn: Equation, made: Made) -> Decision:
     x, y = eqn.inputs
-    return [x] if _literal(y, 1.0) and _same_type(x, eqn) else None
+    return [x] if _literal(y, 1.0) and _same_type(x, eqn) and not _is_complex(eqn) else None
 
 
 def _add(eqn: Equation, made: Made) -> Decision:

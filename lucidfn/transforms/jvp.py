@@ -41,12 +41,17 @@ class JvpTracer(Tracer):
         return primal.concrete(error, use) if isinstance(primal, Tracer) else primal
 
 
+# Compiled derivatives of single primitives (control/steps.py, a layer above, puts it here).
+shortcut: Callable[..., Any] | None = None
+
+
 class JvpTrace(Trace):
     """Runs primals as usual and pushes a tangent along with each; None is a zero tangent."""
 
-    def __init__(self, what: str = "jvp"):
+    def __init__(self, what: str = "jvp", recorder: Any = None):
         self.level = next(levels)
         self.what = what
+        self.recorder = recorder  # of the tangents, where `linearize` has them recorded
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
@@ -62,6 +67,10 @@ class JvpTrace(Trace):
                 tangents.append(None)
         if not moving:
             return primitive(*primals, **params)
+        if self.recorder is not None and shortcut is not None:
+            quick = shortcut(self, primitive, primals, tangents, params)
+            if quick is not None:
+                return quick
         out, tangent = primitive.linearize(tangents, *primals, **params)
         if primitive.many:
             return [self.box(o, t) for o, t in zip(out, tangent, strict=True)]
@@ -83,9 +92,10 @@ class JvpTrace(Trace):
 
 
 def jvp(f: Callable[..., Sequence[Any]], primals: Sequence[Any], tangents: Sequence[Any], *,
-        weak: Sequence[bool] = (), what: str = "jvp") -> tuple[list[Any], list[Any]]:
+        weak: Sequence[bool] = (), what: str = "jvp",
+        recorder: Any = None) -> tuple[list[Any], list[Any]]:
     """f(primals) and the directional derivative along tangents; flat lists in and out."""
-    trace = JvpTrace(what)
+    trace = JvpTrace(what, recorder)
     weak = weak or (False,) * len(primals)
     try:
         outs = f(*[trace.box(x, t, w) for x, t, w in zip(primals, tangents, weak, strict=True)])

@@ -34,7 +34,7 @@ def linearize(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
     moving = (True,) * len(primals) if moving is None else moving
     tangents = [tangent_trace.new_input(_tangent_type(x)) if m else None
                 for x, m in zip(primals, moving, strict=True)]
-    outs, out_tangents = jvp(f, primals, tangents, weak=weak, what=what)
+    outs, out_tangents = jvp(f, primals, tangents, weak=weak, what=what, recorder=tangent_trace)
     program = tangent_trace.finish([t for t in out_tangents if t is not None])
     tangent_trace.alive = False
     return outs, program, [t is not None for t in out_tangents]
@@ -71,13 +71,15 @@ def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any], *,
     try:
         for eqn in reversed(linear):
             primitive = eqn.primitive
-            if primitive.many:
-                ct: Any = [totals.pop(v, None) for v in eqn.outputs]
-                if all(c is None for c in ct):
-                    continue
-            else:
-                ct = totals.pop(eqn.outputs[0], None)
+            if len(eqn.outputs) == 1:
+                ct: Any = totals.pop(eqn.outputs[0], None)
                 if ct is None:
+                    continue
+                if primitive.many:
+                    ct = [ct]
+            else:
+                ct = [totals.pop(v, None) for v in eqn.outputs]
+                if all(c is None for c in ct):
                     continue
             if inherit:
                 recorder.source = eqn.source or before

@@ -1,6 +1,6 @@
 """Programs to programs: linearized, transposed and batched forms, each made once and kept.
 
-A form is kept on the program it was made from and lives as long as that program.
+A form is kept on the program it was made from, and lives no longer than that program.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ from lucidfn.transforms.vmap import batch_flat
 from lucidfn.types import ArrayType
 
 
+FORMS = 128  # kept on a program: a batch size that changes all the time would fill the memory
+
+
 def derived(program: Program, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-    """The form of a program under a key, made on first use."""
-    if key not in program.derived:
-        program.derived[key] = make()
-    return program.derived[key]
+    """The form of a program under a key, made on first use; beyond FORMS the oldest is dropped."""
+    forms = program.derived
+    form = forms.get(key)
+    if form is None:
+        form = make()
+        if len(forms) >= FORMS:
+            forms.pop(next(iter(forms)), None)
+        forms[key] = form
+    return form
 
 
 def linearize_program(program: Program,

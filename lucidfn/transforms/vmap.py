@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import Trace, Tracer, leaked, levels, shape_of, type_of
@@ -47,7 +48,7 @@ class BatchTrace(Trace):
     def __init__(self, size: int, axis_name: Any = None, names: Sequence[str] = ()):
         self.level, self.size = next(levels), size
         self.what, self.axis_name, self.names = "vmap", axis_name, names
-        self.inputs: list[Any] = []
+        self.inputs: list[Any] = []  # weak references: a cycle would keep the arrays alive
 
     def unbox(self, x: Any) -> tuple[Any, bool]:
         mine = type(x) is BatchTracer and x.owner is self
@@ -90,7 +91,7 @@ class BatchTrace(Trace):
 
     def describe(self, tracer: BatchTracer) -> str:
         for i, x in enumerate(self.inputs):
-            if x is tracer:
+            if x is not None and x() is tracer:
                 return f"one lane of argument `{self.names[i]}`" if i < len(self.names) else ""
         return ""
 
@@ -104,10 +105,11 @@ def batch_flat(f: Callable[..., Sequence[Any]], args: Sequence[Any], batched: Se
     """
     trace = BatchTrace(size, axis_name, names)
     weak = weak or (False,) * len(args)
-    trace.inputs = [BatchTracer(trace, x, w) if b else x
-                    for x, b, w in zip(args, batched, weak, strict=True)]
+    lanes = [BatchTracer(trace, x, w) if b else x
+             for x, b, w in zip(args, batched, weak, strict=True)]
+    trace.inputs = [ref(x) if b else None for x, b in zip(lanes, batched, strict=True)]
     try:
-        outs = f(*trace.inputs)
+        outs = f(*lanes)
         if fill:
             return [trace.full(out) for out in outs], [True] * len(outs)
         pairs = [trace.unbox(out) for out in outs]

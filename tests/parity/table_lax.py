@@ -81,8 +81,6 @@ row(TABLE, "lax.reduce_precision", call(F(5), 5, 10, _tol32=1e-2, _grad=False),
     call(F(5), 8, 7, _tol32=2e-2, _grad=False))
 row(TABLE, "lax.stop_gradient lax.optimization_barrier", call(F(3)), call((F(2), I(2))))
 row(TABLE, "lax.dtype", call(F(3), _concrete=True, _grad=False), call(I(3), _concrete=True))
-row(TABLE, "lax.mulhi", call(typed(I(4, lo=-9**9, hi=9**9), "int32"),
-                             typed(I(4, lo=-9**9, hi=9**9), "int32")))
 
 # ------------------------------------------------------------------ shapes
 

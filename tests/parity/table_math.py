@@ -149,6 +149,9 @@ for _args in [("int8", "uint8"), ("float16", "bfloat16"), ("int32", "float16")]:
          **PLAIN)
 for _args in [(F(3), 2.0), (I(3), "float16"), ("uint8", 3), (I(2), B(2))]:
     expr(TABLE, "numpy.result_type", lambda m, a, b: m.np.result_type(a, b).name, *_args, **PLAIN)
+row(TABLE, "numpy.can_cast", *[call(*args, **PLAIN) for args in (
+    ("int8", "int16"), ("float32", "int32"), ("float32", "int32", "unsafe"),
+    ("int64", "int32", "same_kind"))])
 row(TABLE, "numpy.iscomplexobj numpy.isrealobj numpy.isscalar numpy.iterable",
     *[call(x, **PLAIN) for x in (F(3), C(3), I(3), 1j, 3, K(1.0))])
 row(TABLE, "numpy.ndim numpy.size numpy.shape",

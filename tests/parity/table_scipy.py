@@ -89,7 +89,9 @@ rows(L, "toeplitz", call(F(3)), call(F(3), F(4)), call(C(3)))
 rows(L, "hilbert", call(3))
 for _kind in ("symmetric", "lower", "upper"):  # JAX goes through exp and float32
     rows(L, "pascal", call(4, kind=_kind, _wide=False, _single=True))
-rows(L, "circulant", call(F(3)))
+rows(L, "circulant companion", call(F(3)))
+rows(L, "hadamard", call(4, _wide=False, _weak=False))
+rows(L, "eigh_tridiagonal", call(F(4), F(3), eigvals_only=True, _grad=False))
 rows(L, "hankel", call(F(3)), call(F(3), F(4)))
 rows(L, "solve_sylvester", call(S(3, 3), S(2, 2), F(3, 2), _grad=False, _tol32=0.01,
                                 _post=lambda m, x: m.np.real(x)))

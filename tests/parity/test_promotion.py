@@ -28,6 +28,7 @@ def operand(spec: Any, module: Any) -> Any:
     return module.asarray(spec[1]) * module.asarray(spec[1]) if isinstance(spec, tuple) else spec
 
 
+# A power of a Python float and an integer array is strong in JAX; here it is weak, like a product.
 def types(function: str, a: Any, b: Any, module: Any, infer: Any) -> str:
     x, y = operand(a, module), operand(b, module)
     if function == "where":
@@ -40,8 +41,23 @@ def types(function: str, a: Any, b: Any, module: Any, infer: Any) -> str:
         out = infer(run)
     except (TypeError, ValueError, NotImplementedError):
         return "no result"
-    weak = out.weak_type and out.dtype != np.bool_ and function != "concatenate"
+    weak = out.weak_type and out.dtype != np.bool_ and function not in ("concatenate", "power")
     return f"{out.dtype.name}{'*' * bool(weak)}"
+
+
+def exempt(function: str, a: Any, b: Any, wide: bool) -> bool:
+    """JAX with x64 gives the quotient of two narrow integers, and powers of booleans, 32 bits;
+    ours have the default width, as the quotient of two wide ones has. And True / True is weak."""
+    kinds = {kind_of(a), kind_of(b)}
+    if function == "power":
+        return wide and "bool" in kinds and kinds <= {"bool", "int"} and not (
+            kind_of(a) != kind_of(b) and {str(a), str(b)} & set(WIDE[1:]))
+    return function == "divide" and kinds <= {"bool", "int"} and (wide or a is b is True)
+
+
+def kind_of(spec: Any) -> str:
+    value = spec[1] if isinstance(spec, tuple) else spec
+    return value.strip("u0123456789") if isinstance(value, str) else type(value).__name__
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -56,7 +72,7 @@ def test_pairs(function: str, wide: bool) -> None:
             want = types(function, a, b, jax.numpy, lambda run: jax.eval_shape(run))
         with lf.config.override(**defaults):
             got = types(function, a, b, lnp, lambda run: run())
-        if got != want:
+        if got != want and not exempt(function, a, b, wide):
             different.append(f"{function}({a}, {b}): {got}, want {want}")
     assert not different, "\n".join([f"{len(different)} of {len(specs) ** 2}", *different[:40]])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextvars import Context
+from collections.abc import Callable, Sequence
+from contextvars import Context, ContextVar
 from typing import Any
 
 import ml_dtypes
@@ -14,6 +14,7 @@ from lucidfn.backends.numpy.compile import BY_CODE, Compiled, compile_program
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.control import call as calls
 from lucidfn.control import callback, custom
+from lucidfn.control.steps import step
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.source import describe_line
@@ -26,15 +27,23 @@ class _Quiet(threading.local):
     """`run(f, *args)` calls f where floating point warnings are off.
 
     Entering a context is much cheaper than `np.errstate`; each thread has a context of its own.
+    A context cannot be entered twice: `inside` tells a kernel that calls the library again (a
+    user's, or a signal handler) to go on without.
     """
 
     def __init__(self) -> None:
         context = Context()
         context.run(np.seterr, all="ignore")
+        context.run(_inside.set, True)
         self.run = context.run
 
 
+_inside: ContextVar[bool] = ContextVar("lucidfn_quiet", default=False)
 _quiet = _Quiet()
+
+
+def _quietly(f: Callable[..., Any], *args: Any, **params: Any) -> Any:
+    return f(*args, **params) if _inside.get() else _quiet.run(f, *args, **params)
 
 
 class NumpyBackend(Backend):
@@ -52,13 +61,17 @@ class NumpyBackend(Backend):
                 return self.of_scalars(primitive, args, params)
             if arrays[0].dtype == bfloat16:  # NumPy widens it where it meets a Python float
                 args = [np.asarray(a, bfloat16) if type(a) in SCALARS else a for a in args]
-        if primitive in KERNELS:
-            return _quiet.run(KERNELS[primitive], *args, **params)
-        raise primitive.missing("NumPy kernel", "runs it")
+        kernel = self.kernel(primitive)
+        try:
+            return _quiet.run(kernel, *args, **params)
+        except RuntimeError:
+            if not _inside.get():
+                raise
+        return kernel(*args, **params)  # it was not entered: see _Quiet
 
     def of_scalars(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """What is computed of scalars alone is a scalar: it stays weak."""
-        out = _quiet.run(self.kernel(primitive), *map(np.asarray, args), **params)
+        out = _quietly(self.kernel(primitive), *map(np.asarray, args), **params)
         weak = primitive.infer(*map(type_of, args), **params).weak
         return out.item() if weak else np.asarray(out)
 
@@ -77,7 +90,7 @@ class NumpyBackend(Backend):
             if compiled.calls_back:  # it may run user code: not in the context of the kernels
                 with np.errstate(all="ignore"):
                     return compiled.function(*args)
-            return _quiet.run(compiled.function, *args)
+            return _quietly(compiled.function, *args)
         except Exception as error:
             raise located(error) from error
 
@@ -121,7 +134,8 @@ def run_custom(*args: Any, program: Any, **rules: Any) -> Any:
     return run_program(*args, program=program) if isinstance(program, Program) else program(*args)
 
 
-KERNELS[calls.call] = KERNELS[calls.checkpoint] = KERNELS[calls.recompute] = run_program
+for _call in (calls.call, calls.checkpoint, calls.recompute, step):
+    KERNELS[_call] = run_program
 KERNELS[custom.custom_jvp_call] = KERNELS[custom.custom_vjp_call] = run_custom
 KERNELS[custom.custom_vmap_call] = run_custom
 KERNELS[custom.custom_vjp_linear] = custom.run_linear

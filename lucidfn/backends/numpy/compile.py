@@ -2,6 +2,8 @@
 
 The text is what runs; `jit(f).source(...)` prints it. Each line is one equation. `out=` is given
 where a buffer of the same shape and dtype has just died; what dies without being reused is deleted.
+Only a buffer that the program made itself (or was given for good) is written to, and only if every
+equation that read it is known to keep no view of it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from lucidfn.backends.numpy.elementwise import is_plain_zero
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
 from lucidfn.config import settings
 from lucidfn.control import call as calls
+from lucidfn.control.steps import step
 from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Equation, Literal, Program, Var
 from lucidfn.core.primitive import Primitive
@@ -29,17 +32,25 @@ from lucidfn.passes.rewrite import literal_key
 from lucidfn.types import bfloat16, bool_, is_inexact
 
 REUSE_FROM = 2048  # bytes; below, the allocator is faster than out=
-CALLS = {calls.call, calls.checkpoint, calls.recompute}
+CALLS = {calls.call, calls.checkpoint, calls.recompute, step}
+# What may return its operand's memory: the result lives in the buffer of the operand.
 VIEWS = {ops.reshape, ops.permute, ops.slice_, ops.flip, ops.broadcast_to, ops.convert, ops.copy,
          ops.stop_gradient}
+# What returns new memory that nothing else refers to. The rest may keep a view of any operand (the
+# bits of an array, a slice at a computed place, a user's own kernel), so what it read is not reused.
+FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, ops.rsqrt, ops.relu,
+         ops.clamp, ops.select, ops.logistic, ops.erf, ops.dot_general, ops.conv, ops.concatenate,
+         ops.gather, ops.dynamic_update_slice, ops.iota, ops.full, ops.argmax, ops.argmin,
+         ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
+         ops.reduce_or}
 # What the source calls by a name that a variable could have too.
-RESERVED = frozenset({*keyword.kwlist, "array", "call", "inf", "nan", "where", "zeros",
+RESERVED = frozenset({*keyword.kwlist, "array", "call", "complex", "inf", "nan", "where", "zeros",
                       *(u.__name__ for u in UFUNCS.values()), *(p.name for p in KERNELS)})
 
 
 @dataclass
 class Compiled:
-    """A compiled program: call it with raw arrays. `quiet` says that it may run user code."""
+    """A compiled program: call it with raw arrays. `calls_back`: it may run user code."""
 
     source: str
     function: Callable[..., Any]
@@ -93,10 +104,14 @@ class _Writer:
     # ------------------------------------------------------------------ lifetimes
 
     def plan_lifetimes(self) -> None:
-        """Find the last equation that reads each buffer; views keep the buffer of their source."""
+        """Find the last equation that reads each buffer; views keep the buffer of their source.
+
+        A buffer is named by the variable that it was made for: `root` of what is a view of it.
+        """
         self.root: dict[Var, Var] = {}
         self.last: dict[Var, int] = {}
         self.views: dict[Var, list[Var]] = {}
+        self.shared: set[Var] = set()  # buffers that an output of unknown memory may lie in
         for number, eqn in enumerate(self.program.equations):
             for a in eqn.inputs:
                 if type(a) is Var:
@@ -105,6 +120,9 @@ class _Writer:
                 source = eqn.inputs[0]
                 self.root[eqn.outputs[0]] = self.root.get(source, source)
                 self.views.setdefault(self.root[eqn.outputs[0]], []).append(eqn.outputs[0])
+            elif eqn.primitive not in FRESH or eqn.params.get("axes") == ():
+                # A reduction over no axes returns its operand.
+                self.shared.update(self.root.get(a, a) for a in eqn.inputs if type(a) is Var)
         end = len(self.program.equations)
         for a in self.program.outputs:
             if type(a) is Var:
@@ -120,7 +138,8 @@ class _Writer:
 
     def reusable(self, v: Var) -> bool:
         t = v.type
-        return v in self.owned and len(t.shape) > 0 and t.nbytes >= REUSE_FROM
+        return (v in self.owned and v not in self.shared and len(t.shape) > 0
+                and t.nbytes >= REUSE_FROM)
 
     # ------------------------------------------------------------------ one equation
 
@@ -140,7 +159,7 @@ class _Writer:
                 left = ", ".join(self.names[v] for v in eqn.outputs)
                 many = prim.many and len(eqn.outputs) == 1
                 lines = [f"{left}{',' * many} = {text}{comment}"]
-            if prim not in VIEWS and not prim.nested and prim in OWNING:
+            if prim in FRESH and eqn.params.get("axes") != ():
                 self.owned.update(eqn.outputs)
             lines += self.release([v for v in dying if v not in eqn.outputs])
         self.line_sources += [eqn] * len(lines)
@@ -207,11 +226,12 @@ class _Writer:
         dtypes = [a.type.dtype for a in among if type(a) is not Literal]
         if bfloat16 in dtypes:  # NumPy widens bfloat16 where it meets a Python float
             return self.name_of(np.asarray(atom.value, bfloat16), "scalar")
-        text = repr(atom.value)
-        if "inf" in text or "nan" in text:
-            self.space.update(inf=np.inf, nan=np.nan, infj=complex(0, np.inf),
-                              nanj=complex(0, np.nan))
-        return text
+        value = atom.value
+        if not np.isfinite(value):
+            self.space.update(inf=np.inf, nan=np.nan)
+        if type(value) is complex:  # its repr is a sum, which loses the signs of zeros
+            return f"{self.name_of(complex, 'complex')}({value.real!r}, {value.imag!r})"
+        return repr(value)
 
     def operand(self, atom: Any, eqn: Equation) -> str:
         """A literal as an array without axes, made once: a ufunc takes it in half the time."""
@@ -323,7 +343,7 @@ def _slice(w: _Writer, eqn: Equation, args: list[str]) -> str:
 
 def _full(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
     p = eqn.params
-    if p["dtype"].kind == "V" or p["value"] != 0 or str(p["value"])[0] == "-":
+    if p["dtype"].kind == "V" or not is_plain_zero(p["value"]):
         return None
     return f"{w.name_of(np.zeros, 'zeros')}({p['shape']}, {w.value(p['dtype'], 'dtype')})"
 
@@ -346,8 +366,6 @@ TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]]
     ops.reduce_sum: _reduction(np.add), ops.reduce_prod: _reduction(np.multiply),
     ops.reduce_max: _reduction(np.maximum), ops.reduce_min: _reduction(np.minimum),
 }
-# Kernels whose outputs are fresh arrays that nothing else refers to.
-OWNING = {ops.dot_general, ops.select, ops.integer_pow, ops.rsqrt, ops.relu, ops.clamp, ops.pow}
 
 
 # ------------------------------------------------------------------ compile and run

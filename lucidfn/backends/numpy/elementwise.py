@@ -89,7 +89,9 @@ _WORDS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 def is_plain_zero(x: Any) -> bool:
     """Whether a Python scalar whose bits are all 0: not -0.0."""
-    return type(x) in SCALARS and type(x) is not complex and x == 0 and math.copysign(1.0, x) > 0
+    if type(x) is complex:
+        return is_plain_zero(x.real) and is_plain_zero(x.imag)
+    return type(x) in SCALARS and x == 0 and math.copysign(1.0, x) > 0
 
 
 def _kept(pred: np.ndarray, x: np.ndarray, where: bool) -> np.ndarray:
@@ -214,7 +216,7 @@ def _unsigned(x: np.ndarray) -> np.dtype:
 # ------------------------------------------------------------------ shapes and reductions
 
 def full(*, shape: Axes, dtype: np.dtype, value: Any) -> np.ndarray:
-    if dtype.kind != "V" and not value and str(value)[0] != "-":
+    if dtype.kind != "V" and is_plain_zero(value):  # zero pages come from the system for free
         return np.zeros(shape, dtype)
     return np.full(shape, value, dtype)
 
