@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 
@@ -14,7 +16,10 @@ from lucidfn.api.outputs import Outputs
 from lucidfn.array import Array
 from lucidfn.config import Settings, settings
 from lucidfn.core.ir import Program
+from lucidfn.passes.rewrite import literal_key
 from lucidfn.types import SCALARS, ArrayType
+
+REASONS = 256  # retraces that `explain` remembers
 
 
 class CacheInfo(NamedTuple):
@@ -49,7 +54,7 @@ class Cache:
         self.entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self.hits = self.misses = 0
         self.last: Entry | None = None
-        self.reasons: list[str] = []
+        self.reasons: deque[str] = deque(maxlen=REASONS)
         self.lock = threading.Lock()  # hashing a key runs Python: other threads get their turn
 
     def known(self) -> list[Hashable]:
@@ -83,32 +88,68 @@ class Cache:
 
 
 # Fresh closures of one code object share their programs. The code objects are kept alive.
-_caches: OrderedDict[Any, tuple[Any, Cache]] = OrderedDict()
+_shared: OrderedDict[Any, tuple[Any, Cache]] = OrderedDict()
 _SHARED = 1024  # caches that are kept for functions still to be made; oldest go first
+_living: WeakSet[Cache] = WeakSet()
 
 
-def shared_cache(code: Any, options: tuple[Any, ...]) -> Cache:
-    """The cache of all functions made from one code object with the same options."""
-    found = _caches.setdefault((id(code), *options), (code, Cache()))[1]
-    while len(_caches) > _SHARED:
-        _caches.popitem(last=False)
-    return found
+def cache_of(fun: Any, options: tuple[Any, ...]) -> Cache:
+    """The cache of all functions made from one code object with the same options.
+
+    A callable object has a cache of its own, which dies with the jitted function: what the object
+    holds, such as the weights of a layer, must not stay alive for functions still to be made.
+    """
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    code, cache = getattr(fun, "__code__", None), Cache()
+    if code is not None:
+        cache = _shared.setdefault((id(code), *options), (code, cache))[1]
+        while len(_shared) > _SHARED:
+            _shared.popitem(last=False)
+    _living.add(cache)
+    return cache
 
 
 def clear_caches() -> None:
     """Forget every compiled program."""
-    for _, cache in list(_caches.values()):
+    for cache in list(_living):
         cache.clear()
 
 
 class Key(NamedTuple):
-    """What a program is kept under. `kinds` has a type or a static value for each leaf."""
+    """What a program is kept under.
+
+    `kinds` has for each leaf of the arguments its shape, dtype and weakness, or, for what is no
+    array, ("static", key of the value).
+    """
 
     treedef: Any
     kinds: tuple[Any, ...]
     static: Hashable
     closure: Hashable
     settings: Settings
+
+
+def static_key(value: Any) -> Hashable:
+    """A static value as part of a key: its type, itself, and what else tells it from its equals.
+
+    1, 1.0 and True are equal, and so are 0.0 and -0.0, but programs made for them differ; also
+    inside tuples and frozen dataclasses.
+    """
+    kind = type(value)
+    if kind in SCALARS:
+        return kind, literal_key(value)
+    parts: Sequence[Any] = ()
+    if isinstance(value, tuple):
+        parts = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, f.name) for f in fields(value) if f.compare]
+    key = (kind, value, *map(static_key, parts))
+    try:
+        hash(key)
+    except TypeError:  # parts that the object's own hash leaves out; or the object has no hash
+        return kind, value
+    return key
 
 
 def hide(program: Program, hidden: Sequence[Any]) -> tuple[Program, tuple[int, ...]]:
@@ -136,6 +177,7 @@ def same_array(raw: Any, x: Any) -> bool:
 
 
 def differences(new: Key, old: Key, names: Sequence[str]) -> list[str]:
+    """What keeps a program for one key from serving another, in the user's words."""
     found = []
     if new.treedef != old.treedef:
         found.append("the arguments have another structure")
@@ -156,6 +198,7 @@ def differences(new: Key, old: Key, names: Sequence[str]) -> list[str]:
 def _kind_text(kind: tuple[Any, ...]) -> str:
     if len(kind) == 3:
         return str(ArrayType(*kind))
-    value = kind[1]
-    return f"the static {kind[0].__name__} " + repr(
-        value[1] if isinstance(value, tuple) and kind[0] in SCALARS else value)[:40]
+    scalar, value, *_ = kind[1]
+    if scalar in SCALARS:
+        value = value[1]  # of literal_key
+    return f"the static {scalar.__name__} {value!r:.40}"

@@ -12,12 +12,14 @@ import dis
 import functools
 import operator
 import os
+import sys
 import types
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucidfn.api.cache import static_key
 from lucidfn.array import Array, typeof
 from lucidfn.core.trace import Tracer
 from lucidfn.passes.rewrite import literal_key
@@ -31,16 +33,34 @@ _LIBRARY = os.path.dirname(os.__file__) + os.sep  # the standard library, and si
 _MISSING = object()
 
 
+class Same:
+    """An object as a part of a key: equal to itself only, and alive as long as the key is."""
+
+    __slots__ = ("object",)
+
+    def __init__(self, object: Any):
+        self.object = object
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Same and other.object is self.object
+
+    def __hash__(self) -> int:
+        return id(self.object)
+
+
 class Names(NamedTuple):
     """What a piece of code, with the code nested in it, does with names that are not its own."""
 
     globals_read: tuple[str, ...]  # and not written
     free_written: frozenset[str]
+    attributes_read: frozenset[str]
+    attributes_written: frozenset[str]
 
 
 @functools.lru_cache(4096)
 def names_in(code: types.CodeType) -> Names:
     read, written, free = set(), set(), set()
+    got, put = set(), set()
     for i in dis.get_instructions(code):
         if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             read.add(i.argval)
@@ -48,12 +68,18 @@ def names_in(code: types.CodeType) -> Names:
             written.add(i.argval)
         elif i.opname == "STORE_DEREF" and i.argval in code.co_freevars:
             free.add(i.argval)
+        elif i.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            got.add(i.argval)
+        elif i.opname == "STORE_ATTR":
+            put.add(i.argval)
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             nested = names_in(const)
             read.update(nested.globals_read)
             free |= nested.free_written & set(code.co_freevars)
-    return Names(tuple(sorted(read - written)), frozenset(free))
+            got |= nested.attributes_read
+            put |= nested.attributes_written
+    return Names(tuple(sorted(read - written)), frozenset(free), frozenset(got), frozenset(put))
 
 
 def _is_users(space: dict[str, Any]) -> bool:
@@ -61,6 +87,14 @@ def _is_users(space: dict[str, Any]) -> bool:
     path = space.get("__file__") or ""
     return (str(space.get("__name__")).partition(".")[0] != "lucidfn"
             and "site-packages" not in path and not path.startswith(_LIBRARY))
+
+
+def has_state(x: Any) -> bool:
+    """Whether x is an object of a class of the user's that is compared by identity."""
+    if type(x).__hash__ is not object.__hash__ or not hasattr(x, "__dict__"):
+        return False
+    module = sys.modules.get(type(x).__module__)
+    return module is not None and _is_users(vars(module))
 
 
 class Closure:
@@ -73,6 +107,7 @@ class Closure:
         self.globals: list[tuple[dict[str, Any], str, Any]] = []
         self.written: dict[int, Any] = {}  # containers that the function changes itself
         self.containers: list[tuple[Any, Hashable]] = []
+        self.objects: list[Any] = []  # that the last call was given
         self.known: tuple[Hashable, list[Any]] | None = None
 
     def read(self) -> tuple[Hashable, list[Any]]:
@@ -93,10 +128,19 @@ class Closure:
         walk = _Walk(self.written)
         found = walk.function_like(self.fun), walk.hidden
         self.containers = walk.containers
-        self.cells, self.contents, self.alive = walk.cells, walk.contents, walk.alive
+        self.cells, self.contents = walk.cells, walk.contents
         self.globals = walk.globals
         self.known = None if walk.mutable else found
         return found
+
+    def read_objects(self, objects: list[Any]) -> tuple[Hashable, list[Any]]:
+        """The same of what the function reads of objects that it is given: of `self`, for one."""
+        walk = _Walk(self.written)
+        walk.function_like(self.fun)
+        known = len(walk.hidden)
+        key = tuple(map(walk.value, objects))
+        self.objects, self.containers = objects, walk.containers
+        return key, walk.hidden[known:]
 
     def after_tracing(self, key: Hashable, hidden: list[Any]) -> Hashable:
         """The key, without the contents of containers that the function changed while it ran.
@@ -108,6 +152,8 @@ class Closure:
             return key
         before = self.containers
         self.read()
+        if self.objects:
+            self.read_objects(self.objects)
         after = {id(x): k for x, k in self.containers}
         changed = [x for x, k in before if after.get(id(x), k) != k]
         if changed:
@@ -128,9 +174,11 @@ class _Walk:
         self.cells: list[Any] = []
         self.contents: list[Any] = []
         self.globals: list[tuple[dict[str, Any], str, Any]] = []
-        self.alive: list[Any] = []  # what the key refers to by id
+        self.alive: list[Any] = []  # what `seen` knows by id, and a walk may have made
         self.seen: dict[int, int] = {}
         self.mutable = False
+        self.attributes = {"__call__"}  # that the functions walked so far read
+        self.assigned: set[str] = set()
         self.by_identity = False  # arrays too: what is walked is not recorded
 
     def function_like(self, f: Any) -> Hashable:
@@ -150,8 +198,10 @@ class _Walk:
             if wrapped is not None and callable(wrapped):
                 return "wrapped", type(f), self.function_like(wrapped)
             return self.other(f)
-        parts: list[Hashable] = [id(f.__code__)]
+        parts: list[Hashable] = [Same(f.__code__)]
         names = names_in(f.__code__)
+        self.attributes |= names.attributes_read
+        self.assigned |= names.attributes_written
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             if name in names.free_written:
                 continue
@@ -190,8 +240,7 @@ class _Walk:
     def value(self, x: Any) -> Hashable:
         kind = type(x)
         if self.by_identity and (kind is Array or isinstance(x, np.ndarray)):
-            self.alive.append(x)
-            return "id", id(x)
+            return Same(x)
         if kind is Array or isinstance(x, (Tracer, np.ndarray)):
             for i, other in enumerate(self.hidden):
                 if other is x:
@@ -215,11 +264,11 @@ class _Walk:
         self.seen[id(x)] = len(self.seen)
         self.alive.append(x)
         if id(x) in self.written:
-            return "id", id(x)
+            return Same(x)
         try:
             leaves, treedef = flatten(x)
         except TypeError:  # keys that do not sort
-            return "id", id(x)
+            return Same(x)
         key = (treedef, *map(self.value, leaves))
         if not isinstance(x, tuple):
             self.mutable = True  # its contents can change without a cell changing
@@ -229,7 +278,7 @@ class _Walk:
     def other(self, x: Any) -> Hashable:
         """An object: a registered container, by equality if it defines that, else by identity."""
         if id(x) in self.seen and type(x).__hash__ is object.__hash__:
-            return "id", id(x)
+            return Same(x)
         self.alive.append(x)
         leaves, treedef = flatten(x)
         if not (len(leaves) == 1 and leaves[0] is x):
@@ -242,5 +291,27 @@ class _Walk:
         try:
             hash(x)
         except TypeError:
-            return "id", id(x)
-        return type(x), x
+            return Same(x)
+        if not has_state(x):
+            return static_key(x)
+        self.seen[id(x)] = len(self.seen)
+        return type(x), x, *self.state(x)
+
+    def state(self, x: Any) -> list[Hashable]:
+        """The attributes of an object that the functions walked so far read, or its methods do."""
+        walked: set[str] = set()
+        while todo := self.attributes - walked:
+            walked |= todo
+            for name in todo:
+                method = getattr(type(x), name, None)
+                method = getattr(method, "fget", None) or getattr(method, "__wrapped__", method)
+                if isinstance(method, types.FunctionType) and _is_users(method.__globals__):
+                    names = names_in(method.__code__)
+                    self.attributes |= names.attributes_read
+                    self.assigned |= names.attributes_written
+        parts: list[Hashable] = []
+        for name in sorted((self.attributes & vars(x).keys()) - self.assigned):
+            content = vars(x)[name]
+            self.globals.append((vars(x), name, content))
+            parts.append((name, self.value(content)))
+        return parts

@@ -18,12 +18,13 @@ from lucidfn.api.cache import (
     CacheInfo,
     Entry,
     Key,
+    cache_of,
     differences,
     hide,
     same_array,
-    shared_cache,
+    static_key,
 )
-from lucidfn.api.closure import Closure
+from lucidfn.api.closure import Closure, has_state
 from lucidfn.api.dispatch import make_guard
 from lucidfn.api.inspect import is_traced_leaf
 from lucidfn.api.lowering import Lowered
@@ -38,7 +39,6 @@ from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
 from lucidfn.passes.key_reuse import consume_by_program, report_key_reuse
-from lucidfn.passes.rewrite import literal_key
 from lucidfn.tree import flatten, leaves_with_path, unflatten
 from lucidfn.tree_util import keystr
 from lucidfn.types import (
@@ -59,17 +59,14 @@ class JitFunction:
                  donate_argnames: tuple[str, ...]):
         functools.update_wrapper(self, fun)
         self.fun, self.closure = fun, Closure(fun)
-        self.static_argnums, self.static_argnames = static_argnums, static_argnames
-        self.donate_argnums, self.donate_argnames = donate_argnums, donate_argnames
+        self.static_argnums, self.static_argnames = both_ways(fun, static_argnums, static_argnames)
+        self.donate_argnums, self.donate_argnames = both_ways(fun, donate_argnums, donate_argnames)
+        self.known_labels: dict[int, list[str]] = {}
         self.name = name_of(fun)
-        whole = fun
-        while isinstance(whole, functools.partial):
-            whole = whole.func
-        code = getattr(whole, "__code__", whole)
         # Of `grad(f)` too: otherwise all gradients had one cache, and one history to explain.
         inner = getattr(inspect.unwrap(fun), "__code__", None)
         options = (inner, static_argnums, static_argnames, donate_argnums, donate_argnames)
-        self.cache = shared_cache(code, options)
+        self.cache = cache_of(fun, options)
         self.has_static = bool(static_argnums or static_argnames)
         self.donates = bool(donate_argnums or donate_argnames)
         self.quick: Any = None  # the last entry, the guard of its arguments, the closure it saw
@@ -78,7 +75,7 @@ class JitFunction:
         config = settings()
         if config.disable_jit:
             return self.fun(*args, **kwargs)
-        quick = None if kwargs or self.quick is None else self.find_quickly(args, config)
+        quick = None if kwargs else self.find_quickly(args, config)
         if quick is not None:
             entry, raws, leaves = quick
         else:
@@ -91,7 +88,10 @@ class JitFunction:
 
     def find_quickly(self, args: tuple[Any, ...], config: Settings) -> Any:
         """(entry, raw inputs, leaves) if this call is like the last one, else None."""
-        entry, guard, known = self.quick
+        quick = self.quick  # read once: another thread may put a new one in its place
+        if quick is None:
+            return None
+        entry, guard, known = quick
         last: Any = self.cache.last
         if guard is None or entry.key.settings is not config or entry is not last:
             return None
@@ -127,27 +127,11 @@ class JitFunction:
     def lookup(self, args: tuple[Any, ...], kwargs: dict[str, Any],
                config: Settings) -> tuple[Entry, list[Any], list[Any], Key]:
         """The entry for a call, its raw inputs, and the leaves of the arguments."""
-        static: Hashable = ()
-        dynamic, named = args, kwargs
-        if self.has_static:
-            dynamic, named, static = self.split_static(args, kwargs)
-        leaves, treedef = flatten((dynamic, named))
-        raws: list[Any] = []
-        kinds: list[Any] = []
-        for x in leaves:
-            kind = type(x)
-            if kind is Array:
-                raw = x.value
-                kinds.append((raw.shape, raw.dtype, x.weak))
-                raws.append(raw)
-            else:
-                self.key_of(x, kinds, raws)
-        closure, hidden = self.closure.read()
-        key = Key(treedef, tuple(kinds), static, closure, config)
+        key, raws, leaves, hidden = self.keyed(args, kwargs, config)
         try:
             entry = self.cache.find(key)
         except TypeError as error:
-            raise self.unhashable(args, kwargs, leaves, static, error) from None
+            raise self.unhashable(args, kwargs, leaves, key.static, error) from None
         if entry is not None and any(hidden[i] is not x for i, x in entry.baked):
             entry = None
         if entry is None:
@@ -158,6 +142,33 @@ class JitFunction:
         if entry.hidden:
             raws += [raw_leaf(hidden[i]) for i in entry.hidden]
         return entry, raws, leaves, key
+
+    def keyed(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+              config: Settings) -> tuple[Key, list[Any], list[Any], list[Any]]:
+        """The key of a call, its raw inputs, the leaves of the arguments, the hidden arrays."""
+        static: Hashable = ()
+        dynamic, named = args, kwargs
+        if self.has_static:
+            dynamic, named, static = self.split_static(args, kwargs)
+        leaves, treedef = flatten((dynamic, named))
+        raws: list[Any] = []
+        kinds: list[Any] = []
+        objects = [x for x in (*args, *kwargs.values()) if self.has_static and has_state(x)]
+        for x in leaves:
+            kind = type(x)
+            if kind is Array:
+                raw = x.value
+                kinds.append((raw.shape, raw.dtype, x.weak))
+                raws.append(raw)
+            else:
+                self.key_of(x, kinds, raws)
+                if has_state(x):
+                    objects.append(x)
+        closure, hidden = self.closure.read()
+        if objects:  # their attributes can change, and arrays among them are inputs
+            seen, more = self.closure.read_objects(objects)
+            static, hidden = (static, seen), [*hidden, *more]
+        return Key(treedef, tuple(kinds), static, closure, config), raws, leaves, hidden
 
     @staticmethod
     def key_of(x: Any, kinds: list[Any], raws: list[Any]) -> None:
@@ -175,21 +186,17 @@ class JitFunction:
             kinds.append((raw.shape, raw.dtype, weak_of(x)))
             raws.append(raw)
         else:
-            kinds.append((kind, literal_key(x) if kind in SCALARS else x))
+            kinds.append(("static", static_key(x)))
 
     def split_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
-        names = parameter_names(self.fun, len(args))
-        nums |= {i for i, n in enumerate(names) if n in self.static_argnames}
-        signature_names = names + [None] * (len(args) - len(names))
+        """(dynamic arguments, dynamic keywords, key of the static ones)."""
+        nums = self.static_positions(args)
         dynamic = tuple(a for i, a in enumerate(args) if i not in nums)
         named = {k: v for k, v in kwargs.items() if k not in self.static_argnames}
-        values: list[tuple[Any, Any, Any]] = [(i, signature_names[i], args[i])
-                                              for i in sorted(nums)]
-        values += [(k, k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
-        static = tuple([(at, type(v), literal_key(v) if type(v) in SCALARS else v)
-                        for at, _, v in values])
-        for _, name, v in values:
+        values = [(name, a) for i, (name, a) in enumerate(zip(self.labels(len(args)), args,
+                                                              strict=True)) if i in nums]
+        values += [(k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
+        for name, v in values:
             if isinstance(v, (Array, Tracer, np.ndarray)):
                 raise TypeError(f"{self.kind} of {self.name}: static argument `{name}` is an array "
                                 f"({typeof(v)}); static arguments are Python values that are part "
@@ -202,7 +209,23 @@ class JitFunction:
                     f"{v!r:.60}, which is not hashable, so it cannot be part of the cache key. "
                     "Pass a tuple for a list, a frozen dataclass for a dict of options, or make "
                     "it an ordinary argument.") from None
-        return dynamic, named, static
+        return dynamic, named, tuple([(name, static_key(v)) for name, v in values])
+
+    def labels(self, count: int) -> list[str]:
+        """What the user calls the positional arguments."""
+        if count not in self.known_labels:  # looking at the signature takes longer than the call
+            self.known_labels[count] = parameter_names(self.fun, count)
+        return self.known_labels[count]
+
+    def static_positions(self, args: tuple[Any, ...]) -> set[int]:
+        return self.positions(args, self.static_argnums, self.static_argnames)
+
+    def positions(self, args: tuple[Any, ...], nums: Sequence[int],
+                  names: Sequence[str]) -> set[int]:
+        """The positional arguments of a call that options select, by number or by name."""
+        count = len(args)
+        return ({n % count for n in nums if -count <= n < count}
+                | {i for i, label in enumerate(self.labels(count)) if label in names})
 
     def unhashable(self, args: Any, kwargs: Any, leaves: Any, static: Any,
                    error: Exception) -> TypeError:
@@ -220,11 +243,10 @@ class JitFunction:
 
     def leaf_names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         """Names of the leaves of the arguments that are not static."""
-        labels = parameter_names(self.fun, len(args))
-        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        static = self.static_positions(args)
         found = []
-        for i, (label, arg) in enumerate(zip(labels, args, strict=True)):
-            if i not in nums and label not in self.static_argnames:
+        for i, (label, arg) in enumerate(zip(self.labels(len(args)), args, strict=True)):
+            if i not in static:
                 found += [label + keystr(p) for p, _ in leaves_with_path(arg)]
         for k in sorted(kwargs):
             if k not in self.static_argnames:
@@ -268,12 +290,11 @@ class JitFunction:
 
     def with_static(self, dynamic: Any, args: tuple[Any, ...],
                     kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """All arguments of a call: traced ones from `dynamic`, static ones as they came."""
         if not self.has_static:
             return dynamic
         a, k = dynamic
-        nums = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
-        nums |= {i for i, n in enumerate(parameter_names(self.fun, len(args)))
-                 if n in self.static_argnames}
+        nums = self.static_positions(args)
         values = iter(a)
         merged = [args[i] if i in nums else next(values) for i in range(len(args))]
         return merged, {**k, **{n: v for n, v in kwargs.items() if n in self.static_argnames}}
@@ -298,13 +319,12 @@ class JitFunction:
         """Positions, among the traced leaves, of those that are donated."""
         if not self.donates:
             return ()
-        labels = parameter_names(self.fun, len(args))
-        nums = {n % len(args) for n in self.donate_argnums if -len(args) <= n < len(args)}
-        static = {n % len(args) for n in self.static_argnums if -len(args) <= n < len(args)}
+        static = self.static_positions(args)
+        given = self.positions(args, self.donate_argnums, self.donate_argnames)
         flags: list[bool] = []
-        for i, (label, arg) in enumerate(zip(labels, args, strict=True)):
-            if i not in static and label not in self.static_argnames:
-                flags += [i in nums or label in self.donate_argnames] * len(flatten(arg)[0])
+        for i, arg in enumerate(args):
+            if i not in static:
+                flags += [i in given] * len(flatten(arg)[0])
         for k in sorted(kwargs):
             if k not in self.static_argnames:
                 flags += [k in self.donate_argnames] * len(flatten(kwargs[k])[0])
@@ -421,6 +441,22 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
     given = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
     _check_names(fun, names + given)
     return JitFunction(fun, nums, names, donated, given)
+
+
+def both_ways(fun: Callable[..., Any], nums: tuple[int, ...],
+              names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Positions from the front, and the names of these parameters too: the caller may use either.
+
+    Where the function takes `*args`, negative positions wait for the call.
+    """
+    signature = signature_of(fun)
+    parameters = [] if signature is None else list(signature.parameters.values())
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if all(p.kind is not p.VAR_POSITIONAL for p in parameters):
+        nums = tuple([n + len(plain) if n < 0 <= n + len(plain) else n for n in nums])
+    chosen = [plain[n] for n in nums if 0 <= n < len(plain)]
+    more = [p.name for p in chosen if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return nums, tuple(dict.fromkeys((*names, *more)))
 
 
 def _ints(n: int | Sequence[int], what: str) -> tuple[int, ...]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lucidfn.api.arguments import raw_leaf
-from lucidfn.api.cache import Entry, Key, differences
+from lucidfn.api.cache import Entry, differences
 from lucidfn.core.ir import Program
 from lucidfn.core.trace import backend_of
-from lucidfn.tree import flatten
 
 if TYPE_CHECKING:
     from lucidfn.api.jit import JitFunction
@@ -55,18 +54,12 @@ class CompiledFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         f = self._function
-        dynamic, named, static = (f.split_static(args, kwargs) if f.has_static
-                                  else (args, kwargs, ()))
-        leaves, treedef = flatten((dynamic, named))
-        kinds: list[Any] = []
-        raws: list[Any] = []
-        for x in leaves:
-            f.key_of(x, kinds, raws)
-        key = Key(treedef, tuple(kinds), static, self._entry.key.closure, self._entry.key.settings)
+        key, raws, _, hidden = f.keyed(args, kwargs, self._entry.key.settings)
         wrong = differences(key, self._entry.key, f.leaf_names(args, kwargs))
+        if not wrong and any(hidden[i] is not x for i, x in self._entry.baked):
+            wrong = ["an array it closes over changed whose value was used while tracing"]
         if wrong:
             raise TypeError(f"{f.name} was compiled for other arguments: {'; '.join(wrong)}")
-        hidden = f.closure.read()[1]
         return f.run(self._entry, raws + [raw_leaf(hidden[i]) for i in self._entry.hidden])
 
     def as_text(self) -> str:

@@ -68,6 +68,9 @@ def _lines(program: Any, sources: bool) -> list[str]:
     width = min(max((len(left) for left, *_ in rows), default=0), 40)
     right_width = min(max((len(right) for _, right, *_ in rows), default=0), 60)
     lines = [f"program({inputs})"]
+    if sources and any(program.names):
+        lines += [f"  # {names.of(v)} is {name}" for v, name in
+                  zip(program.inputs, program.names, strict=False) if name]
     for left, right, source, below in rows:
         text = f"  {left:<{width}} = {right:<{right_width if source else 0}}"
         lines.append(f"{text}  # {source}" if source else text.rstrip())
@@ -82,6 +85,8 @@ def to_html(program: Any) -> str:
     inputs = ", ".join(map(names.typed, [*program.consts, *program.inputs]))
     rows = [f"<tr><td colspan='5' style='text-align:left'><b>program</b>({html.escape(inputs)})"
             "</td></tr>"]
+    rows += ["<tr>" + "".join(map(cell, [names.of(v), "", "", "", name])) + "</tr>"
+             for v, name in zip(program.inputs, program.names, strict=False) if name]
     for eqn in program.equations:
         nested = list(eqn.programs())
         inner = {name.split("[")[0] for name, _ in nested}

@@ -61,7 +61,9 @@ class NumpyBackend(Backend):
                 return self.of_scalars(primitive, args, params)
             if arrays[0].dtype == bfloat16:  # NumPy widens it where it meets a Python float
                 args = [np.asarray(a, bfloat16) if type(a) in SCALARS else a for a in args]
-        kernel = self.kernel(primitive)
+        kernel = KERNELS.get(primitive)
+        if kernel is None:
+            raise primitive.missing("NumPy kernel", "runs it")
         try:
             return _quiet.run(kernel, *args, **params)
         except RuntimeError:
@@ -77,9 +79,11 @@ class NumpyBackend(Backend):
 
     @staticmethod
     def kernel(primitive: Primitive) -> Any:
-        if primitive not in KERNELS:
+        """The kernel of a primitive; MissingRuleError if it has none."""
+        kernel = KERNELS.get(primitive)
+        if kernel is None:
             raise primitive.missing("NumPy kernel", "runs it")
-        return KERNELS[primitive]
+        return kernel
 
     def compile(self, program: Program, donated: Sequence[int] = ()) -> Compiled:
         return compile_program(program, donated)

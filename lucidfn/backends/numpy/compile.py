@@ -36,8 +36,8 @@ CALLS = {calls.call, calls.checkpoint, calls.recompute, step}
 # What may return its operand's memory: the result lives in the buffer of the operand.
 VIEWS = {ops.reshape, ops.permute, ops.slice_, ops.flip, ops.broadcast_to, ops.convert, ops.copy,
          ops.stop_gradient}
-# What returns new memory that nothing else refers to. The rest may keep a view of any operand (the
-# bits of an array, a slice at a computed place, a user's own kernel), so what it read is not reused.
+# What returns new memory that nothing else refers to. The rest may keep a view of an operand (the
+# bits of an array, a slice at a computed place, a user's kernel), so what they read is not reused.
 FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, ops.rsqrt, ops.relu,
          ops.clamp, ops.select, ops.logistic, ops.erf, ops.dot_general, ops.conv, ops.concatenate,
          ops.gather, ops.dynamic_update_slice, ops.iota, ops.full, ops.argmax, ops.argmin,
