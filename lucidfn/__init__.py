@@ -23,6 +23,7 @@ from lucidfn.array import Array, typeof
 from lucidfn.config import config
 from lucidfn.core.ir import Equation, Literal, Program, Var
 from lucidfn.errors import *  # noqa: F403
+from lucidfn.errors import __all__ as _error_names
 from lucidfn.types import ShapeDtypeStruct
 
 __version__ = "0.1.0"
@@ -47,8 +48,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_DEBUG, *_DEVICE})
+    return sorted([*__all__, "numpy", *(name for name in globals() if name.startswith("__"))])
 
 
-__all__ = [*_api_names, *_LAZY, *_DEBUG, *_DEVICE, "Array", "Equation", "Literal", "Program",
-           "ShapeDtypeStruct", "Var", "config", "tree", "typeof"]
+__all__ = [*_api_names, *_error_names, *_LAZY, *_DEBUG, *_DEVICE, "Array", "Equation", "Literal",
+           "Program", "ShapeDtypeStruct", "Var", "config", "tree", "typeof"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.core.source import here
-from lucidfn.core.trace import BACKENDS, OWNERS, Tracer, current, eval_trace, type_of
+from lucidfn.core.trace import Tracer, current, eval_trace, type_of
 from lucidfn.errors import DonatedArrayError
 from lucidfn.types import (
     KEY_IMPLS,
@@ -27,7 +27,6 @@ from lucidfn.types import (
     dtype_name,
     float32,
     float64,
-    is_key,
     result_type,
 )
 
@@ -77,9 +76,6 @@ class Array(_Methods):
 
 
 _FOREIGN: set[type] = set()  # array types of the other backends, added when they load
-_NUMPY_SCALARS = {np.dtype(c).type: np.dtype(c).type for c in
-                  ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "c8", "c16")}
-_NUMPY_SCALARS[ml_dtypes.bfloat16] = ml_dtypes.bfloat16
 
 
 def _as_ndarray(value: Any) -> np.ndarray:
@@ -115,7 +111,7 @@ def wrap(x: Any, weak: bool = False) -> Any:
     if isinstance(x, Tracer):
         return x if x.weak is weak else x.with_weak(weak)  # type: ignore[attr-defined]
     if type(x) in SCALARS:
-        return Array(np.asarray(x, default_dtype_of(type(x))), True)
+        return Array(of_scalar(x), True)
     return Array(x, weak)
 
 
@@ -170,8 +166,8 @@ def _unwrap_other(x: Any) -> Any:
         return complex(x)
     if isinstance(x, (np.generic, np.ndarray)):
         return unwrap(np.asarray(x)) if type(x) is not np.ndarray else _unusual(x)
-    if isinstance(x, (list, tuple)):
-        return from_nested(x)
+    if isinstance(x, (list, tuple, range)):
+        return from_nested(x if type(x) is not range else list(x))
     if isinstance(x, int):  # IntEnum and other subclasses
         return int(x)
     if hasattr(x, "__jax_array__"):
@@ -196,8 +192,12 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
         kinds = [k for k in (bool, int, float, complex) if any(type(v) is k for v in leaves)]
         try:
             return np.asarray(x, dtype or default_dtype_of(kinds[-1]))
-        except ValueError as error:
-            raise ValueError(f"a nested list has rows of different lengths: {error}") from None
+        except ValueError:
+            raise ValueError("a nested list has rows of different lengths: "
+                             f"{_describe(x)}") from None
+        except OverflowError:
+            big = max((v for v in leaves if type(v) is int), key=abs)
+            raise _too_large(big, dtype or default_dtype_of(int)) from None
     if dtype is None:
         # Of all elements at once: a Python scalar in one row yields to an array in another.
         types = [type_of(unwrap(v))._replace(shape=()) for v in leaves]
@@ -206,13 +206,33 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
     rows = [from_nested(row, dtype) if isinstance(row, (list, tuple)) else unwrap(row)
             for row in x]
     if all(not isinstance(r, Tracer) for r in rows) and current.get() is eval_trace:
-        return np.stack([np.asarray(to_dtype(r, dtype), dtype) for r in rows])
+        found = [np.asarray(to_dtype(r, dtype), dtype) for r in rows]
+        _check_shapes(found)
+        return np.stack(found)
     raw = [ops.full(shape=(), dtype=dtype, value=to_dtype(r, dtype)) if type(r) in SCALARS
            else to_dtype(r, dtype) for r in rows]
-    shapes = {r.shape for r in raw}
+    _check_shapes(raw)
+    return ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raw], axis=0)
+
+
+def of_scalar(x: Any, dtype: Any = None) -> np.ndarray:
+    """The 0-d array of a Python scalar; of its default dtype where none is given."""
+    dtype = default_dtype_of(type(x)) if dtype is None else dtype
+    try:
+        return np.asarray(x, dtype)
+    except OverflowError:
+        raise _too_large(x, dtype) from None
+
+
+def _too_large(x: int, dtype: Any) -> OverflowError:
+    return OverflowError(f"the integer {x} does not fit {dtype_name(np.dtype(dtype))}; give a "
+                         "wider dtype, such as dtype='int64', or write it as a float")
+
+
+def _check_shapes(rows: Sequence[Any]) -> None:
+    shapes = {r.shape for r in rows}
     if len(shapes) > 1:
         raise ValueError(f"a nested list has elements of different shapes: {sorted(shapes)}")
-    return ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raw], axis=0)
 
 
 def _leaves_of(x: Any, into: list[Any]) -> None:
@@ -252,7 +272,7 @@ def as_raw(x: Any, dtype: np.dtype | None = None) -> Any:
     """A raw array (never a scalar): scalars become 0-d arrays of their default dtype."""
     raw = unwrap(x)
     if type(raw) in SCALARS:
-        return np.asarray(raw, default_dtype_of(type(raw)) if dtype is None else dtype)
+        return of_scalar(raw, dtype)
     return raw if dtype is None or raw.dtype == dtype else ops.convert(raw, dtype=dtype)
 
 
@@ -330,12 +350,4 @@ def is_array_like(x: Any) -> bool:
             or type(x) in _FOREIGN)
 
 
-def key_check(x: Any) -> bool:
-    return is_key(x.dtype)
-
-
-def backend_named(name: str) -> Any:
-    return BACKENDS[name]
-
-
-__all__ = ["Array", "OWNERS", "Donated", "as_raw", "asarray", "promote", "typeof", "unwrap", "wrap"]
+__all__ = ["Array", "Donated", "as_raw", "asarray", "promote", "typeof", "unwrap", "wrap"]

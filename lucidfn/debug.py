@@ -275,3 +275,12 @@ def default_device(device: Any) -> Context:
     if str(device) not in known:
         raise ValueError(f"there is no device {str(device)!r} here; there is {list(known)}")
     return override(default_device=str(device))
+
+
+__all__ = ["breakpoint", "callback", "debug_infs", "debug_key_reuse", "debug_nans",
+           "default_device", "default_dtype", "disable_jit", "io_callback", "print",
+           "pure_callback"]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

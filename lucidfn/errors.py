@@ -49,3 +49,9 @@ class FloatingPointNaNError(FloatingPointError):
 
 class MissingRuleError(NotImplementedError):
     """A primitive lacks the rule that a transformation needs."""
+
+
+__all__ = ["ConcretizationTypeError", "DonatedArrayError", "FloatingPointNaNError", "KeyReuseError",
+           "LucidError", "MissingRuleError", "NonConcreteBooleanIndexError", "ShapeError",
+           "TracerArrayConversionError", "TracerBoolConversionError",
+           "TracerIntegerConversionError", "UnexpectedTracerError"]

@@ -120,7 +120,12 @@ def as_dtype(spec: Any) -> np.dtype:
     try:
         dtype = np.dtype(spec)
     except TypeError:
-        raise TypeError(f"{spec!r} is not a dtype") from None
+        hint = "" if not isinstance(spec, int) else (
+            "; if a shape was meant: lnp.zeros((2, 3)), x.reshape(2, 3)")
+        raise TypeError(f"{spec!r} is not a dtype{hint}") from None
+    if dtype.kind in "OSUMm":
+        raise TypeError(f"{spec!r} is not a dtype of lucidfn arrays, which are bool, integer, "
+                        "floating or complex")
     return dtype
 
 

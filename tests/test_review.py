@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import sys
+import threading
 import weakref
 
 import numpy as np
@@ -15,6 +17,8 @@ import lucidfn.numpy as lnp
 from lucidfn import extend, ops
 from lucidfn.backends.numpy.compile import compile_program
 from lucidfn.core.record import record
+from lucidfn.core.trace import current
+from lucidfn.transforms.jvp import jvp
 from lucidfn.types import ArrayType
 
 F32 = np.dtype("float32")
@@ -81,6 +85,13 @@ def test_complex_literals_keep_their_bits(value):
     assert program(x)[0].tobytes() == compile_program(program)(x)[0].tobytes()
 
 
+def test_a_literal_beyond_the_dtype_is_infinite_without_a_warning():
+    x = lnp.ones(2, "float16")
+    f = lambda x: (x + 70000.0, lnp.minimum(x, 70000.0))
+    for got, want in zip(lf.jit(f)(x), f(x), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_complex_times_one_is_a_product():
     """(inf + 0i) (1 + 0i) has a NaN part: inf * 0."""
     x = lnp.asarray(np.array([complex(np.inf, 0.0), 1 + 2j], "complex64"))
@@ -109,6 +120,9 @@ def test_static_values_that_are_equal_but_not_the_same():
     g = lf.jit(lambda x, ks: x * ks[0][0], static_argnums=1)
     assert g(x, ((1,),)).dtype == np.int32
     assert g(x, ((1.0,),)).dtype == np.float32
+    s = lf.jit(lambda x, ks: x * next(iter(ks)), static_argnums=1)
+    assert s(x, frozenset([1])).dtype == np.int32
+    assert s(x, frozenset([1.0])).dtype == np.float32
     h = lf.jit(lambda x, options: x * options.k)  # a leaf that is no array is static by itself
     assert h(x, Options(1)).dtype == np.int32
     assert h(x, Options(1.0)).dtype == np.float32
@@ -211,6 +225,32 @@ def test_partials_are_freed_with_their_arrays():
     assert alive() is None
 
 
+class Box:
+    """An object that holds an array."""
+
+
+def test_a_dropped_function_frees_its_constants():
+    w = np.ones(1000, "float32")
+    alive = weakref.ref(w)
+    f = lf.jit(lambda x, box: x * box.w)
+    box = Box()
+    box.w = w
+    f(lnp.ones(1000), box)
+    f.clear_cache()
+    del w, f, box
+    gc.collect()
+    assert alive() is None
+
+
+def test_errors_of_programs_with_equal_code_name_their_own_lines():
+    first = lf.jit(lambda x, i: x[i])
+    second = lf.jit(lambda x, i: x[i])
+    here = sys._getframe().f_lineno
+    for f, line in ((first, here - 2), (second, here - 1), (first, here - 2)):
+        with pytest.raises(IndexError, match=rf"test_review.py:{line}"):
+            f(lnp.ones(3), lnp.asarray(7))
+
+
 def test_forms_and_reasons_of_a_program_are_bounded():
     f = lf.jit(lambda x: lnp.sin(x))
     for n in range(300):
@@ -223,3 +263,23 @@ def test_forms_and_reasons_of_a_program_are_bounded():
     for n in range(600):
         step(lnp.ones(n))
     assert len(step.explain().splitlines()) < 600
+
+
+def test_lines_of_a_rerun_program_are_known_by_thread():
+    """Under debug_nans evaluation knows the line that it re-runs; another thread has its own."""
+    seen = []
+    evaluation = current.get()
+    evaluation.source = "a line"
+    try:
+        thread = threading.Thread(target=lambda: seen.append(current.get().source))
+        thread.start()
+        thread.join()
+    finally:
+        evaluation.source = None
+    assert seen == [None]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_slope_of_a_power_of_literal_zero_keeps_the_dtype(dtype):
+    y = lnp.ones(3, dtype).value
+    assert jvp(lambda y: [ops.pow(0.0, y)], [y], [y])[1][0].dtype == y.dtype

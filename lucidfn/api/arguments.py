@@ -21,6 +21,14 @@ def name_of(fun: Callable[..., Any]) -> str:
         getattr(fun, "func", None), "__qualname__", None) or type(fun).__name__
 
 
+def check_function(fun: Any, what: str) -> None:
+    """TypeError for what cannot be called, such as the value of a function."""
+    if not callable(fun):
+        called = f", not lf.{what}(f(x))" if is_array_like(fun) else ""
+        raise TypeError(f"{what} needs a function, got {describe_leaf(fun)}; pass the function "
+                        f"itself and then its arguments: lf.{what}(f)(x){called}")
+
+
 def signature_of(fun: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fun)

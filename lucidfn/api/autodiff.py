@@ -16,6 +16,7 @@ import numpy as np
 from lucidfn import ops
 from lucidfn.api.arguments import (
     Selected,
+    check_function,
     describe_leaf,
     flatten_arrays,
     name_of,
@@ -55,7 +56,7 @@ class _Flat:
         if self.has_aux:
             if not isinstance(out, tuple) or len(out) != 2:
                 raise TypeError(f"{self.what}(has_aux=True): {name_of(self.fun)} must return "
-                                f"(output, aux), got {type(out).__name__}")
+                                f"(output, aux), got {describe_leaf(out)}")
             out, aux = out
         out_leaves, self.out_tree = flatten(out)
         self.out_leaves = out_leaves
@@ -91,6 +92,7 @@ def value_and_grad(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bo
     >>> float(value), float(slope)
     (8.0, 12.0)
     """
+    check_function(fun, "grad")
     select = Selected(fun, argnums, argnames, "grad")
 
     @functools.wraps(fun)
@@ -133,6 +135,14 @@ def grad(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = False
 
 def _check_inputs(fun: Any, select: Selected, picked: Any, raws: Sequence[Any],
                   moving: Sequence[bool], holomorphic: bool, args: tuple[Any, ...]) -> None:
+    objects = [x for x in raws if not is_array_like(x) and hasattr(x, "__dict__")]
+    if not any(moving) and objects and not callable(objects[0]):
+        kind = type(objects[0]).__name__
+        raise TypeError(
+            f"grad of {name_of(fun)} with respect to `{', '.join(select.labels(args))}`: got a "
+            f"{kind}, which is no pytree, so that the arrays in it are not seen. Register its "
+            f"class: @lf.tree_util.register_dataclass above @dataclass on {kind}, or "
+            "lf.tree_util.register_pytree_node_class.")
     if not any(moving):
         got = ", ".join(describe_leaf(x) for x in raws[:4]) or "no arrays"
         raise TypeError(
@@ -149,6 +159,9 @@ def _seed(fun: Any, flat: _Flat, outs: Sequence[Any], holomorphic: bool) -> Any:
     if len(outs) != 1 or flat.out_leaves[0] is None:
         what = "a scalar" if flat.n == 0 else "one scalar"
         hint = " (return (loss, aux) with has_aux=True)" if flat.n > 1 else ""
+        if flat.n == 0 and str(flat.out_tree) == "PyTreeDef(None)":
+            raise TypeError(f"grad of {name_of(fun)}: it must return a scalar, and it returned "
+                            "None; is its `return` missing?")
         raise TypeError(f"grad of {name_of(fun)}: it must return {what}, got a tree with "
                         f"{flat.n} leaves: {flat.out_tree}{hint}")
     t = type_of(outs[0])
@@ -273,7 +286,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     flat = _Flat(fun, "linearize", leaves, moving, treedef, _positional(primals), has_aux)
     outs, program, moved = linearize_flat.linearize(flat, raws, moving, weak=weaks,
                                                     what="linearize")
-    program = linearize_flat.drop_dead(program)
+    program = linearize_flat.owned(linearize_flat.drop_dead(program))
     n = flat.n
 
     def f_jvp(*tangents: Any) -> Any:
@@ -357,6 +370,7 @@ def jacfwd(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
     >>> lf.jacfwd(lambda x: x * x)(lnp.array([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+    check_function(fun, "jacfwd")
     select = Selected(fun, argnums, argnames, "jacfwd")
 
     @functools.wraps(fun)
@@ -397,6 +411,7 @@ def jacrev(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
     >>> lf.jacrev(lambda x: lnp.sum(x * x))(lnp.array([1.0, 2.0])).tolist()
     [2.0, 4.0]
     """
+    check_function(fun, "jacrev")
     select = Selected(fun, argnums, argnames, "jacrev")
 
     @functools.wraps(fun)

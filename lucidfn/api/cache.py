@@ -134,7 +134,7 @@ def static_key(value: Any) -> Hashable:
     """A static value as part of a key: its type, itself, and what else tells it from its equals.
 
     1, 1.0 and True are equal, and so are 0.0 and -0.0, but programs made for them differ; also
-    inside tuples and frozen dataclasses.
+    inside tuples, sets and dataclasses.
     """
     kind = type(value)
     if kind in SCALARS:
@@ -144,7 +144,9 @@ def static_key(value: Any) -> Hashable:
         parts = value
     elif is_dataclass(value) and not isinstance(value, type):
         parts = [getattr(value, f.name) for f in fields(value) if f.compare]
-    key = (kind, value, *map(static_key, parts))
+    key: tuple[Any, ...] = (kind, value, *map(static_key, parts))
+    if isinstance(value, frozenset):
+        key = (*key, frozenset(map(static_key, value)))
     try:
         hash(key)
     except TypeError:  # parts that the object's own hash leaves out; or the object has no hash

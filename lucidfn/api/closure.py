@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lucidfn.api.cache import static_key
-from lucidfn.array import Array, typeof
+from lucidfn.array import Array, Donated, typeof
 from lucidfn.core.trace import Tracer
 from lucidfn.passes.rewrite import literal_key
 from lucidfn.tree import flatten
@@ -197,6 +197,7 @@ class _Walk:
             wrapped = getattr(f, "__wrapped__", None)
             if wrapped is not None and callable(wrapped):
                 return "wrapped", type(f), self.function_like(wrapped)
+            del self.seen[id(f)]
             return self.other(f)
         parts: list[Hashable] = [Same(f.__code__)]
         names = names_in(f.__code__)
@@ -221,7 +222,8 @@ class _Walk:
 
     def read_globals(self, f: types.FunctionType) -> list[Hashable]:
         """The globals that f reads, and through functions among them those that they read."""
-        space, parts = f.__globals__, []
+        space = f.__globals__
+        parts: list[Hashable] = []
         for name in names_in(f.__code__).globals_read:
             content = space.get(name, _MISSING)
             if content is not _MISSING:
@@ -239,6 +241,8 @@ class _Walk:
 
     def value(self, x: Any) -> Hashable:
         kind = type(x)
+        if kind is Array and isinstance(x.value, Donated):
+            return Same(x)  # it may be near, and not used
         if self.by_identity and (kind is Array or isinstance(x, np.ndarray)):
             return Same(x)
         if kind is Array or isinstance(x, (Tracer, np.ndarray)):

@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from lucidfn.api.arguments import name_of, parameter_names, raw_leaf, signature_of
+from lucidfn.api.arguments import (
+    check_function,
+    name_of,
+    raw_leaf,
+)
 from lucidfn.api.cache import (
     CacheInfo,
     Entry,
@@ -28,8 +32,9 @@ from lucidfn.api.closure import Closure, has_state
 from lucidfn.api.dispatch import make_guard
 from lucidfn.api.inspect import is_traced_leaf
 from lucidfn.api.lowering import Lowered
+from lucidfn.api.options import Options, as_names, as_positions, check_names
 from lucidfn.api.outputs import Outputs
-from lucidfn.array import Array, Donated, typeof, weak_of
+from lucidfn.array import Array, Donated, weak_of
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
 from lucidfn.control.custom import take_tracers
@@ -39,8 +44,7 @@ from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
 from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
 from lucidfn.passes.key_reuse import consume_by_program, report_key_reuse
-from lucidfn.tree import flatten, leaves_with_path, unflatten
-from lucidfn.tree_util import keystr
+from lucidfn.tree import flatten, unflatten
 from lucidfn.types import (
     SCALARS,
     ArrayType,
@@ -57,18 +61,15 @@ class JitFunction:
     def __init__(self, fun: Callable[..., Any], static_argnums: tuple[int, ...],
                  static_argnames: tuple[str, ...], donate_argnums: tuple[int, ...],
                  donate_argnames: tuple[str, ...]):
-        functools.update_wrapper(self, fun)
+        # The attributes of a function; those of another object could hide methods.
+        functools.update_wrapper(self, fun, updated=("__dict__",) * inspect.isfunction(fun))
         self.fun, self.closure = fun, Closure(fun)
-        self.static_argnums, self.static_argnames = both_ways(fun, static_argnums, static_argnames)
-        self.donate_argnums, self.donate_argnames = both_ways(fun, donate_argnums, donate_argnames)
-        self.known_labels: dict[int, list[str]] = {}
         self.name = name_of(fun)
+        self.options = Options(fun, f"{self.kind} of {self.name}", static_argnums, static_argnames,
+                               donate_argnums, donate_argnames)
         # Of `grad(f)` too: otherwise all gradients had one cache, and one history to explain.
         inner = getattr(inspect.unwrap(fun), "__code__", None)
-        options = (inner, static_argnums, static_argnames, donate_argnums, donate_argnames)
-        self.cache = cache_of(fun, options)
-        self.has_static = bool(static_argnums or static_argnames)
-        self.donates = bool(donate_argnums or donate_argnames)
+        self.cache = cache_of(fun, (inner, *self.options.values()))
         self.quick: Any = None  # the last entry, the guard of its arguments, the closure it saw
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -80,7 +81,7 @@ class JitFunction:
             entry, raws, leaves = quick
         else:
             entry, raws, leaves, _ = self.lookup(args, kwargs, config)
-            if not (kwargs or self.has_static or entry.baked or entry is not self.cache.last):
+            if not (kwargs or self.options.has_static or entry.baked or entry is not self.cache.last):
                 self.quick = entry, make_guard(args), self.closure.known
         if entry.donated and current.get() is eval_trace:
             return self.run_donating(entry, raws, leaves)
@@ -148,12 +149,12 @@ class JitFunction:
         """The key of a call, its raw inputs, the leaves of the arguments, the hidden arrays."""
         static: Hashable = ()
         dynamic, named = args, kwargs
-        if self.has_static:
-            dynamic, named, static = self.split_static(args, kwargs)
+        if self.options.has_static:
+            dynamic, named, static = self.options.split(args, kwargs)
         leaves, treedef = flatten((dynamic, named))
         raws: list[Any] = []
         kinds: list[Any] = []
-        objects = [x for x in (*args, *kwargs.values()) if self.has_static and has_state(x)]
+        objects = [x for x in (*args, *kwargs.values()) if self.options.has_static and has_state(x)]
         for x in leaves:
             kind = type(x)
             if kind is Array:
@@ -188,48 +189,9 @@ class JitFunction:
         else:
             kinds.append(("static", static_key(x)))
 
-    def split_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """(dynamic arguments, dynamic keywords, key of the static ones)."""
-        nums = self.static_positions(args)
-        dynamic = tuple(a for i, a in enumerate(args) if i not in nums)
-        named = {k: v for k, v in kwargs.items() if k not in self.static_argnames}
-        values = [(name, a) for i, (name, a) in enumerate(zip(self.labels(len(args)), args,
-                                                              strict=True)) if i in nums]
-        values += [(k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
-        for name, v in values:
-            if isinstance(v, (Array, Tracer, np.ndarray)):
-                raise TypeError(f"{self.kind} of {self.name}: static argument `{name}` is an array "
-                                f"({typeof(v)}); static arguments are Python values that are part "
-                                "of the program. Pass it as an ordinary argument.")
-            try:
-                hash(v)
-            except TypeError:
-                raise TypeError(
-                    f"{self.kind} of {self.name}: static argument `{name}` is {type(v).__name__} "
-                    f"{v!r:.60}, which is not hashable, so it cannot be part of the cache key. "
-                    "Pass a tuple for a list, a frozen dataclass for a dict of options, or make "
-                    "it an ordinary argument.") from None
-        return dynamic, named, tuple([(name, static_key(v)) for name, v in values])
-
-    def labels(self, count: int) -> list[str]:
-        """What the user calls the positional arguments."""
-        if count not in self.known_labels:  # looking at the signature takes longer than the call
-            self.known_labels[count] = parameter_names(self.fun, count)
-        return self.known_labels[count]
-
-    def static_positions(self, args: tuple[Any, ...]) -> set[int]:
-        return self.positions(args, self.static_argnums, self.static_argnames)
-
-    def positions(self, args: tuple[Any, ...], nums: Sequence[int],
-                  names: Sequence[str]) -> set[int]:
-        """The positional arguments of a call that options select, by number or by name."""
-        count = len(args)
-        return ({n % count for n in nums if -count <= n < count}
-                | {i for i, label in enumerate(self.labels(count)) if label in names})
-
     def unhashable(self, args: Any, kwargs: Any, leaves: Any, static: Any,
                    error: Exception) -> TypeError:
-        for name, x in zip(self.leaf_names(args, kwargs), leaves, strict=False):
+        for name, x in zip(self.options.leaf_names(args, kwargs), leaves, strict=False):
             if not is_traced_leaf(x):
                 try:
                     hash(x)
@@ -241,25 +203,13 @@ class JitFunction:
                         "dataclass) to have it static.")
         return TypeError(f"{self.kind} of {self.name}: {error}")
 
-    def leaf_names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-        """Names of the leaves of the arguments that are not static."""
-        static = self.static_positions(args)
-        found = []
-        for i, (label, arg) in enumerate(zip(self.labels(len(args)), args, strict=True)):
-            if i not in static:
-                found += [label + keystr(p) for p, _ in leaves_with_path(arg)]
-        for k in sorted(kwargs):
-            if k not in self.static_argnames:
-                found += [k + keystr(p) for p, _ in leaves_with_path(kwargs[k])]
-        return found
-
     # ------------------------------------------------------------------ tracing
 
     def trace(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any],
               leaves: list[Any], hidden: list[Any]) -> Entry:
         """Record the function for this key, and keep the result if it holds no outer tracer."""
         self.cache.reasons.append(self.reason(key, args, kwargs))
-        names = self.leaf_names(args, kwargs)
+        names = self.options.leaf_names(args, kwargs)
         traced = [is_traced_leaf(x) for x in leaves]
         types = [ArrayType(*k) for k, t in zip(key.kinds, traced, strict=True) if t]
         outputs = Outputs()
@@ -268,7 +218,7 @@ class JitFunction:
             values = iter(raws)
             filled = [next(values) if t else x
                       for x, t in zip(leaves, traced, strict=True)]
-            a, k = self.with_static(unflatten(key.treedef, filled), args, kwargs)
+            a, k = self.options.joined(unflatten(key.treedef, filled), args, kwargs)
             return outputs.take(self.fun(*a, **k), self.name)
 
         trace = RecordTrace(f"{self.kind} of {self.name}",
@@ -280,7 +230,7 @@ class JitFunction:
         program, used = hide(program, hidden)
         baked = tuple((i, x) for i, x in enumerate(hidden)
                       if any(same_array(b, x) for b in trace.baked))
-        donated = self.donated_leaves(args, kwargs, traced)
+        donated = self.options.donated_leaves(args, kwargs, traced)
         outer, program = take_tracers(program)
         key = key._replace(closure=self.closure.after_tracing(key.closure, hidden))
         entry = Entry(key, program, used, baked, outputs, donated, outer=outer)
@@ -288,22 +238,11 @@ class JitFunction:
             self.cache.keep(entry)
         return entry
 
-    def with_static(self, dynamic: Any, args: tuple[Any, ...],
-                    kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """All arguments of a call: traced ones from `dynamic`, static ones as they came."""
-        if not self.has_static:
-            return dynamic
-        a, k = dynamic
-        nums = self.static_positions(args)
-        values = iter(a)
-        merged = [args[i] if i in nums else next(values) for i in range(len(args))]
-        return merged, {**k, **{n: v for n, v in kwargs.items() if n in self.static_argnames}}
-
     def reason(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Why no kept program fits: the difference from the most similar one."""
         if not self.cache.entries:
             return f"{self.name}: first call"
-        names = self.leaf_names(args, kwargs)
+        names = self.options.leaf_names(args, kwargs)
         best: list[str] | None = None
         for other in self.cache.known():
             found = differences(key, other, names)  # type: ignore[arg-type]
@@ -313,28 +252,6 @@ class JitFunction:
                                    "was used while tracing")
 
     # ------------------------------------------------------------------ donation
-
-    def donated_leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any],
-                       traced: Sequence[bool]) -> tuple[int, ...]:
-        """Positions, among the traced leaves, of those that are donated."""
-        if not self.donates:
-            return ()
-        static = self.static_positions(args)
-        given = self.positions(args, self.donate_argnums, self.donate_argnames)
-        flags: list[bool] = []
-        for i, arg in enumerate(args):
-            if i not in static:
-                flags += [i in given] * len(flatten(arg)[0])
-        for k in sorted(kwargs):
-            if k not in self.static_argnames:
-                flags += [k in self.donate_argnames] * len(flatten(kwargs[k])[0])
-        positions, at = [], 0
-        for flag, t in zip(flags, traced, strict=True):
-            if t:
-                if flag:
-                    positions.append(at)
-                at += 1
-        return tuple(positions)
 
     def run_donating(self, entry: Entry, raws: list[Any], leaves: list[Any]) -> Any:
         """Run a call that gives up some arrays; their buffers are reused if nobody else holds them.
@@ -352,7 +269,8 @@ class JitFunction:
         kept = {id(x) for i, x in enumerate(raws) if i not in donated}
         if any(i in kept for i in ids):
             raise ValueError(f"jit of {self.name}: a donated array is also passed as another "
-                             "argument; pass a copy (lnp.copy) in one of the places")
+                             "argument, or the function reads it by itself; pass a copy (lnp.copy) "
+                             "in one of the places")
         del kept, arrays
         line = describe_line(here())
         for _, x in given:
@@ -408,6 +326,15 @@ class JitFunction:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def __reduce__(self) -> Any:
+        """By name where a module holds it (a decorated function), else made anew from `fun`."""
+        found: Any = sys.modules.get(self.__module__)
+        for name in self.name.split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return self.name
+        return type(self), (self.fun, *self.options.values())
+
     def __repr__(self) -> str:
         return f"<{self.kind} of {self.name}>"
 
@@ -434,45 +361,9 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
         return functools.partial(jit, static_argnums=static_argnums,
                                  static_argnames=static_argnames, donate_argnums=donate_argnums,
                                  donate_argnames=donate_argnames)
-    if not callable(fun):
-        raise TypeError(f"jit needs a function, got {type(fun).__name__}")
-    nums, donated = _ints(static_argnums, "static_argnums"), _ints(donate_argnums, "donate_argnums")
-    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-    given = (donate_argnames,) if isinstance(donate_argnames, str) else tuple(donate_argnames)
-    _check_names(fun, names + given)
+    check_function(fun, "jit")
+    nums = as_positions(static_argnums, "static_argnums")
+    donated = as_positions(donate_argnums, "donate_argnums")
+    names, given = as_names(static_argnames), as_names(donate_argnames)
+    check_names(fun, names + given)
     return JitFunction(fun, nums, names, donated, given)
-
-
-def both_ways(fun: Callable[..., Any], nums: tuple[int, ...],
-              names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Positions from the front, and the names of these parameters too: the caller may use either.
-
-    Where the function takes `*args`, negative positions wait for the call.
-    """
-    signature = signature_of(fun)
-    parameters = [] if signature is None else list(signature.parameters.values())
-    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if all(p.kind is not p.VAR_POSITIONAL for p in parameters):
-        nums = tuple([n + len(plain) if n < 0 <= n + len(plain) else n for n in nums])
-    chosen = [plain[n] for n in nums if 0 <= n < len(plain)]
-    more = [p.name for p in chosen if p.kind is p.POSITIONAL_OR_KEYWORD]
-    return nums, tuple(dict.fromkeys((*names, *more)))
-
-
-def _ints(n: int | Sequence[int], what: str) -> tuple[int, ...]:
-    found = (n,) if isinstance(n, int) else tuple(n)
-    if not all(isinstance(i, int) for i in found):
-        raise TypeError(f"jit: {what} must be integers, got {n!r}")
-    return found
-
-
-def _check_names(fun: Any, names: Sequence[str]) -> None:
-    signature = signature_of(fun)
-    if signature is None or any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return
-    unknown = [n for n in names if n not in signature.parameters]
-    if unknown:
-        raise ValueError(f"jit of {name_of(fun)}: {unknown} are no parameters; it has "
-                         f"{list(signature.parameters)}")
-
-

@@ -55,7 +55,7 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         f = self._function
         key, raws, _, hidden = f.keyed(args, kwargs, self._entry.key.settings)
-        wrong = differences(key, self._entry.key, f.leaf_names(args, kwargs))
+        wrong = differences(key, self._entry.key, f.options.leaf_names(args, kwargs))
         if not wrong and any(hidden[i] is not x for i, x in self._entry.baked):
             wrong = ["an array it closes over changed whose value was used while tracing"]
         if wrong:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from lucidfn.api.arguments import output_leaf
@@ -20,6 +20,10 @@ class Outputs:
     def take(self, out: Any, where: str) -> list[Any]:
         """Remember the structure of what a function returned; gives the raw arrays in it."""
         leaves, self.tree = flatten(out)
+        for x in leaves:
+            if isinstance(x, (Iterator, Coroutine)):
+                raise TypeError(f"{where} returned a {type(x).__name__}, which would run after the "
+                                "function has been traced; return a list or a tuple")
         self.traced = [is_array_like(x) and type(x) is not bool for x in leaves]
         self.static = [None if t else x for x, t in zip(leaves, self.traced, strict=True)]
         self.weaks = [weak_of(x) for x, t in zip(leaves, self.traced, strict=True) if t]

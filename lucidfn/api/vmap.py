@@ -7,13 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lucidfn import ops
-from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
+from lucidfn.api.arguments import (
+    check_function,
+    leaf_names,
+    name_of,
+    output_leaf,
+    parameter_names,
+    raw_leaf,
+    signature_of,
+)
 from lucidfn.array import is_array_like, typeof, weak_of, wrap
 from lucidfn.core.trace import shape_of
 from lucidfn.ops.shape import move_axis
 from lucidfn.transforms.vmap import batch_flat
-from lucidfn.tree import flatten, flatten_prefix, leaves_with_path, unflatten
-from lucidfn.tree_util import keystr
+from lucidfn.tree import flatten, flatten_prefix, unflatten
 
 Axes = Any  # an int, None, or a prefix tree of them
 
@@ -37,6 +44,7 @@ def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0, axis_na
     """
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
+    check_function(fun, "vmap")
     if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
         raise ValueError(f"vmap: chunk_size must be a positive integer, got {chunk_size!r}")
 
@@ -44,7 +52,7 @@ def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0, axis_na
     def vmap_fun(*args: Any, **kwargs: Any) -> Any:
         leaves, treedef = flatten((args, kwargs))
         axes = _leaf_axes(fun, in_axes, args, kwargs)
-        names = _names(fun, args, kwargs)
+        names = leaf_names(fun, args, kwargs)
         raws, batched = _moved(fun, leaves, axes, names)
         size = _size(fun, raws, batched, names, axes, leaves, axis_size)
         weaks = [weak_of(x) if is_array_like(x) else False for x in leaves]
@@ -70,14 +78,6 @@ def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0, axis_na
         return unflatten(out_tree, [wrap(x, w) for x, w in zip(placed, out_weaks, strict=True)])
 
     return vmap_fun
-
-
-def _names(fun: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[str]:
-    found = []
-    for name, arg in [*zip(parameter_names(fun, len(args)), args, strict=True),
-                      *((k, kwargs[k]) for k in sorted(kwargs))]:
-        found += [name + keystr(path) for path, _ in leaves_with_path(arg)]
-    return found
 
 
 def _is_none(x: Any) -> bool:

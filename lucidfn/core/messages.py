@@ -50,6 +50,9 @@ def static_hint(tracer: Any) -> str:
         return ""
     names = [n for n in arguments_of(tracer) if not n.startswith("argument ")]
     roots = list(dict.fromkeys(n.split("[")[0].split(".")[0] for n in names))
+    if not roots and hasattr(tracer.owner, "arguments_behind"):
+        return (" It depends on no argument: compute it before, outside of the function, or with "
+                "NumPy.")
     listed = ", ".join(repr(r) for r in roots) or "'name'"
     transform = "checkpoint" if tracer.owner.what.startswith("checkpoint") else "jit"
     return (f" If it is an option and not data, make it static: {transform}(f, static_argnames="
@@ -156,6 +159,11 @@ def _mathematics_called(frame: FrameType) -> str:
         found = getattr(found, name, None)
     module = getattr(found, "__module__", None)
     return f"{module}.{found.__name__}" if module in ("math", "cmath") else ""  # type: ignore[union-attr]
+
+
+def deletion_error(kind: str) -> TypeError:
+    return TypeError(f"{kind}s are immutable: items cannot be deleted. Make a new array: "
+                     "x = lnp.delete(x, index)")
 
 
 def assignment_error(kind: str) -> TypeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from types import MemberDescriptorType
@@ -77,12 +78,15 @@ class Primitive:
             f"primitive '{self.name}' has no {rule} rule (it {purpose}). To add one, define "
             f"`{rule}` on its class ({type(self).__name__}); see lucidfn.extend.")
 
-    def located(self, error: Exception, args: Sequence[Any]) -> Exception:
-        """The error with the user's line and the operands: their names, types and origins."""
+    def located(self, error: Exception, args: Sequence[Any], name: str = "") -> Exception:
+        """The error with the user's line and the operands: their names, types and origins.
+
+        `name` is that of the public function, where it says more than the primitive's.
+        """
         if getattr(error, "_located", False):
             return error
         where = describe_line(here())
-        message = f"{self.name} at {where}: {error}"
+        message = f"{name or self.name} at {where}: {error}"
         operands = list(describe_operands(args))
         kind = ShapeError if isinstance(error, ShapeError) else type(error)
         try:
@@ -148,7 +152,15 @@ def local_names(args: Sequence[Any]) -> list[str]:
     if frame is None:
         return [""] * len(args)
     by_id: dict[int, str] = {}
-    for name, value in frame.f_locals.items():
+    used = frame.f_code.co_names
+    named = [*frame.f_locals.items(), *((n, frame.f_globals[n]) for n in used
+                                        if n in frame.f_globals)]
+    for name, value in list(named):
+        if type(value) is dict:
+            named += [(f"{name}[{k!r}]", v) for k, v in itertools.islice(value.items(), 100)]
+        elif type(value) in (list, tuple):
+            named += [(f"{name}[{i}]", v) for i, v in enumerate(value[:100])]
+    for name, value in named:
         # The slot of an Array; a property of a user's object would run user code here.
         if isinstance(getattr(type(value), "value", None), MemberDescriptorType):
             by_id.setdefault(id(getattr(value, "value", value)), name)

@@ -101,6 +101,7 @@ class Backend:
         raise NotImplementedError
 
 
+_running: ContextVar[Source | None] = ContextVar("lucidfn_source", default=None)
 OWNERS: dict[type, Backend] = {}  # the one registry: which backend owns an array type
 BACKENDS: dict[str, Backend] = {}
 
@@ -115,6 +116,10 @@ def backend_of(args: Sequence[Any]) -> Backend:
 
 class EvalTrace(Trace):
     """Runs primitives on raw arrays, now."""
+
+    # One object serves all threads, each of which re-runs a line of its own.
+    source = property(lambda self: _running.get(),  # type: ignore[assignment]
+                      lambda self, source: _running.set(source))
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         for arg in args:

@@ -4,6 +4,8 @@ Operands have equal dtypes (Python scalars adapt), and the same number of axes o
 size 1 repeat.
 """
 
+from types import ModuleType as _ModuleType
+
 from lucidfn.lax import linalg
 from lucidfn.lax.contraction import (
     DotDimensionNumbers,
@@ -181,3 +183,11 @@ from lucidfn.lax.special import (
     random_gamma_grad,
     zeta,
 )
+
+# The modules of this package are where the functions stand, not names of lax.
+__all__ = [_name for _name, _value in globals().items() if not _name.startswith("_") and (
+    not isinstance(_value, _ModuleType) or _name == "linalg")]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

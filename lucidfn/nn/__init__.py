@@ -7,4 +7,11 @@
 
 from lucidfn.nn import initializers
 from lucidfn.nn.activations import *  # noqa: F403
+from lucidfn.nn.activations import __all__ as _activations
 from lucidfn.nn.attention import dot_product_attention
+
+__all__ = [*_activations, "dot_product_attention", "initializers"]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

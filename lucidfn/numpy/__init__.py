@@ -1,5 +1,7 @@
 """The familiar names of NumPy, as compositions of primitives: `import lucidfn.numpy as lnp`."""
 
+from types import ModuleType as _ModuleType
+
 from lucidfn.numpy import fft, linalg  # noqa: F401
 from lucidfn.numpy.bits import *  # noqa: F403
 from lucidfn.numpy.calculus import *  # noqa: F403
@@ -29,3 +31,12 @@ from lucidfn.numpy.typenames import *  # noqa: F403
 from lucidfn.numpy.updates import *  # noqa: F403
 
 _install(globals())
+
+# Not names of NumPy: the modules in which the functions stand, and what `methods` installs.
+_HIDDEN = {"getitem", "IndexUpdate", "IndexedUpdate"}
+__all__ = [_name for _name, _value in globals().items() if not _name.startswith("_") and (
+    _name in ("fft", "linalg") or not isinstance(_value, _ModuleType)) and _name not in _HIDDEN]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

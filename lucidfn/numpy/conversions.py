@@ -18,6 +18,7 @@ from lucidfn.core.messages import (
     assignment_error,
     bool_error,
     check_not_cut,
+    deletion_error,
     integer_error,
     number_error,
 )
@@ -118,6 +119,10 @@ def contains(x: Any, element: Any) -> bool:
 
 def assign(x: Any, index: Any, value: Any) -> None:
     raise assignment_error("Array" if type(x) is Array else "traced array")
+
+
+def delete(x: Any, index: Any) -> None:
+    raise deletion_error("Array" if type(x) is Array else "traced array")
 
 
 def hash_error(x: Any) -> int:

@@ -225,7 +225,7 @@ def consumes(item: Any) -> int:
         return 1
     if item is None or item is Ellipsis or isinstance(item, (bool, np.bool_)):
         return 0
-    if isinstance(item, (list, tuple)):
+    if isinstance(item, (list, tuple, range)):
         item = np.asarray(item) if not _holds_arrays(item) else from_nested(item)
     dtype = getattr(item, "dtype", None)
     return len(item.shape) if dtype == bool_ else 1
@@ -251,9 +251,9 @@ def parse(item: Any, shape: tuple[int, ...], axis: int, mode: str) -> list[Any]:
                 return [Advanced([np.asarray(i, int32)])]
             raise out_of_bounds(i, axis, n)
         return [i + n if i < 0 else i]
-    if isinstance(item, (list, tuple)) and not len(item):
+    if isinstance(item, (list, tuple, range)) and not len(item):
         raw = np.zeros(0, int32)
-    elif isinstance(item, (Array, Tracer, np.ndarray, list, tuple)):
+    elif isinstance(item, (Array, Tracer, np.ndarray, list, tuple, range)):
         raw = as_raw(item)
     else:
         raise index_type_error(item)

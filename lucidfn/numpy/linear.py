@@ -66,9 +66,10 @@ def _matmul_flat(x: Any, y: Any) -> Any:
 
 def _check_contracted(x: Any, y: Any, i: int, j: int) -> None:
     if x.shape[i] != y.shape[j]:
-        raise ShapeError(f"matmul got {type_of(x)} and {type_of(y)}; axis {i} of the first and "
-                         f"axis {j} of the second have sizes {x.shape[i]} and {y.shape[j]}, which "
-                         "must be equal")
+        error = ShapeError(f"got {type_of(x)} and {type_of(y)}; axis {i} of the first and "
+                           f"axis {j} of the second have sizes {x.shape[i]} and {y.shape[j]}, "
+                           "which must be equal")
+        raise ops.dot_general.located(error, (x, y), "matmul")
 
 
 def _matmul_batched(x: Any, y: Any) -> Any:

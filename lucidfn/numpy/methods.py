@@ -65,6 +65,8 @@ def install(namespace: Mapping[str, Any]) -> None:
     for cls in (Array, Tracer):
         for name, value in {**table(namespace), **_OWN}.items():
             setattr(cls, name, value)
+        for name, instead in _ELSEWHERE.items():
+            setattr(cls, name, Elsewhere(name, instead))
     Tracer.__array_ufunc__ = interop.array_ufunc  # type: ignore[attr-defined]
     Tracer.__array_function__ = interop.array_function  # type: ignore[attr-defined]
     Tracer.__array_priority__ = 2000  # type: ignore[attr-defined]
@@ -151,8 +153,50 @@ def itself(x: Any) -> Any:
     return x
 
 
+_ELSEWHERE = {  # methods of arrays of other libraries, and what to write here
+    "numpy": "np.asarray(x)", "cpu": "np.asarray(x)", "detach": "lf.stop_gradient(x)",
+    "backward": "lf.grad(loss_function)(params): derivatives are of functions",
+    "grad": "lf.grad(loss_function)(params): derivatives are of functions",
+    "requires_grad": "lf.grad(f, argnums=...): the call says what is differentiated",
+    "requires_grad_": "lf.grad(f, argnums=...): the call says what is differentiated",
+    "cuda": "lf.device_put(x)", "permute": "x.transpose(axes)",
+    "unsqueeze": "lnp.expand_dims(x, axis) or x[..., None]", "float": "x.astype('float32')",
+    "double": "x.astype('float64')", "half": "x.astype('float16')", "long": "x.astype('int64')",
+    "int": "x.astype('int32')", "bool": "x.astype(bool)",
+    "expand": "lnp.broadcast_to(x, shape)", "mm": "x @ y", "bmm": "x @ y", "matmul": "x @ y",
+    "abs": "lnp.abs(x)", "exp": "lnp.exp(x)", "log": "lnp.log(x)", "sqrt": "lnp.sqrt(x)",
+    "tanh": "lnp.tanh(x)", "sigmoid": "nn.sigmoid(x)", "relu": "nn.relu(x)",
+    "softmax": "nn.softmax(x, axis)", "clamp": "x.clip(low, high)", "norm": "lnp.linalg.norm(x)",
+    "scatter": "x.at[index].set(value)", "gather": "lnp.take_along_axis(x, index, axis)",
+    "fill": "lnp.full_like(x, value)", "set": "x.at[index].set(value)", "dim": "x.ndim",
+    "add_": "x = x + y", "sub_": "x = x - y", "mul_": "x = x * y", "zero_": "lnp.zeros_like(x)",
+    "append": "lnp.append(x, values)", "numel": "x.size", "contiguous": "x itself",
+}
+
+
+class Elsewhere:
+    """A name that arrays do not have: says what to write where another library's has it.
+
+    A descriptor for each name, for a `__getattr__` would slow every protocol that NumPy looks for.
+    """
+
+    def __init__(self, name: str, instead: str):
+        self.name, self.instead = name, instead
+
+    def __get__(self, x: Any, owner: type) -> Any:
+        kind = "Array" if owner is Array else "traced array"
+        raise AttributeError(f"{kind!r} object has no attribute {self.name!r}; write "
+                             f"{self.instead}", name=self.name, obj=x)
+
+
+def names_of(x: Any) -> list[str]:
+    return [name for name in object.__dir__(x) if name not in _ELSEWHERE]
+
+
 _OWN: dict[str, Any] = {
-    "__getitem__": getitem, "__setitem__": conversions.assign, "__iter__": conversions.iterate,
+    "__dir__": names_of,
+    "__getitem__": getitem, "__setitem__": conversions.assign,
+    "__delitem__": conversions.delete, "__iter__": conversions.iterate,
     "__len__": conversions.length, "__contains__": conversions.contains,
     "__bool__": conversions.to_bool, "__int__": conversions.to_int,
     "__float__": conversions.to_float, "__complex__": conversions.to_complex,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ def normal_axes(axis: Axis, rank: int) -> tuple[int, ...]:
         return tuple(range(rank))
     if hasattr(axis, "__index__"):
         return (normal_axis(axis, rank),)
+    if not isinstance(axis, Iterable):
+        raise TypeError(f"axis must be an integer or a tuple of integers, got {axis!r}")
     axes = tuple([normal_axis(a, rank) for a in axis])  # type: ignore[union-attr]
     if len(set(axes)) != len(axes):
         raise ValueError(f"axis {tuple(axis)} names an axis twice")  # type: ignore[arg-type]

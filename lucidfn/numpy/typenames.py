@@ -21,7 +21,23 @@ from lucidfn.types import ArrayType, as_dtype, default_dtype_of, promote_types
 pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
 euler_gamma = 0.57721566490153286060651209008240243
 newaxis = None
-ndarray = Array
+
+
+class _ArrayKind(type):
+    """`isinstance(x, lnp.ndarray)` is true of arrays and of the traced values that stand for them."""
+
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, (Array, Tracer))
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, (Array, Tracer))
+
+
+class ndarray(metaclass=_ArrayKind):
+    """Arrays as a type to test for: Arrays and traced values. Make one with `lnp.array`."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("lnp.ndarray is a type to test for; make arrays with lnp.array, lnp.zeros")
 
 
 class ScalarType:

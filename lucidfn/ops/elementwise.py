@@ -168,7 +168,9 @@ def _d_pow_y(t: Any, z: Any, x: Any, y: Any) -> Any:
     # log(x) * x**y, and 0 at x == 0, y >= 0, where x**y is constant or jumps.
     if type(x) in SCALARS:
         if x == 0:
-            return mul(t, select(lt(y, 0.0), -math.inf, 0.0)) if not is_complex(y) else None
+            if is_complex(y):
+                return None
+            return select(lt(y, 0.0), mul(t, -math.inf), mul(t, 0.0))
         return mul(t, mul(z, cmath.log(x) if is_complex(y) else math.log(x) if x > 0 else math.nan))
     safe = select(eq(x, zero_like(x)), _one_like(x), x)
     slope = mul(log(safe), z)

@@ -31,20 +31,12 @@ def fold(program: Program) -> Program:
         prim = eqn.primitive
         if prim.nested or prim.effect:
             return None
-        if all(type(a) is Literal or a in known for a in eqn.inputs) and all(
-                v.type.size <= LARGEST for v in eqn.outputs) and not (
-                    prim is ops.iota and eqn.outputs[0].type.size > 1):
-            values = [a.value if type(a) is Literal else known[a] for a in eqn.inputs]
-            token = current.set(eval_trace)
-            try:
-                out = as_list(prim, prim(*values, **eqn.params))
-            except Exception:  # e.g. an index out of bounds: leave it to raise when it runs
-                return None
-            finally:
-                current.reset(token)
-            known.update(zip(eqn.outputs, out, strict=True))
-            scalars.update((v, o) for v, o in zip(eqn.outputs, out, strict=True)
-                           if v.type.size == 1 and kind_of(v.type.dtype) in _ITEM)
+        if _folds(eqn, known):
+            # It stays where it is until the walk is over: other equations read its variables.
+            for v, value in zip(eqn.outputs, _evaluated(eqn, known), strict=False):
+                known[v] = value
+                if v.type.size == 1 and kind_of(v.type.dtype) in _ITEM:
+                    scalars[v] = value
             return None
         if prim in (ops.broadcast_to, ops.reshape) and eqn.inputs[0] in scalars:
             scalars[eqn.outputs[0]] = scalars[eqn.inputs[0]]
@@ -62,6 +54,24 @@ def fold(program: Program) -> Program:
         if all(v in known for v in eqn.outputs):
             consts.update((v, known[v]) for v in eqn.outputs)
     return folded.replace(equations=kept, consts=consts)
+
+
+def _folds(eqn: Equation, known: dict[Var, Any]) -> bool:
+    small = all(v.type.size <= LARGEST for v in eqn.outputs)
+    counts = eqn.primitive is ops.iota and eqn.outputs[0].type.size > 1
+    return small and not counts and all(type(a) is Literal or a in known for a in eqn.inputs)
+
+
+def _evaluated(eqn: Equation, known: dict[Var, Any]) -> list[Any]:
+    """The outputs of an equation; none where it raises, as by an index out of bounds."""
+    values = [a.value if type(a) is Literal else known[a] for a in eqn.inputs]
+    token = current.set(eval_trace)
+    try:
+        return as_list(eqn.primitive, eqn.primitive(*values, **eqn.params))
+    except Exception:  # left to raise when it runs
+        return []
+    finally:
+        current.reset(token)
 
 
 def _with_literals(eqn: Equation, scalars: dict[Var, Any]) -> list[Any]:

@@ -9,6 +9,10 @@ stacked, vmapped and saved like others, and take part in no arithmetic.
     w = random.normal(key_w, (256, 10))
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from lucidfn.random._continuous import (
     cauchy,
     double_sided_maxwell,
@@ -71,3 +75,19 @@ __all__ = [
     "rademacher", "randint", "rayleigh", "split", "t", "triangular", "truncated_normal",
     "uniform", "wald", "weibull_min", "wrap_key_data",
 ]
+
+_WITH_KEYS = {  # of random generators with a hidden state, and what stands for them here
+    "seed": "key = random.key(seed)", "manual_seed": "key = random.key(seed)",
+    "default_rng": "key = random.key(seed)", "rand": "random.uniform(key, shape)",
+    "random": "random.uniform(key, shape)", "randn": "random.normal(key, shape)",
+    "standard_normal": "random.normal(key, shape)", "shuffle": "random.permutation(key, x)",
+    "randperm": "random.permutation(key, n)",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_KEYS:
+        raise AttributeError(f"lucidfn.random has no {name}: there is no hidden state. Write "
+                             f"{_WITH_KEYS[name]}; each use takes a key of its own, see "
+                             "random.split")
+    raise AttributeError(f"module 'lucidfn.random' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import Trace, Tracer, leaked, levels, type_of
-from lucidfn.types import SCALARS, ArrayType
+from lucidfn.types import ArrayType
 
 
 class JvpTracer(Tracer):
@@ -103,11 +103,3 @@ def jvp(f: Callable[..., Sequence[Any]], primals: Sequence[Any], tangents: Seque
     finally:
         trace.alive = False
     return [p for p, _ in pairs], [t for _, t in pairs]
-
-
-def instantiate(tangent: Any, primal: Any, zeros: Callable[..., Any]) -> Any:
-    """A tangent array where None stands for zero."""
-    if tangent is not None:
-        return tangent
-    t = type_of(primal) if type(primal) not in SCALARS else type_of(primal)
-    return zeros(t.shape, t.dtype)

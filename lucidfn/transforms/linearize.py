@@ -127,6 +127,18 @@ def drop_dead(program: Program) -> Program:
     return program.replace(equations=kept[::-1], consts=consts)
 
 
+def owned(program: Program) -> Program:
+    """The program with copies of constants that a user's ndarray could change under it.
+
+    Those are the read-only views. While recording they stay: jit knows them as inputs.
+    """
+    if current.get() is not eval_trace:
+        return program
+    return program.replace(consts={
+        v: c.copy() if not getattr(getattr(c, "flags", None), "writeable", True) else c
+        for v, c in program.consts.items()})
+
+
 def vjp(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
         moving: Sequence[bool] | None = None, *, weak: Sequence[bool] = (), what: str = "vjp",
         keep: bool = True) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
@@ -136,7 +148,7 @@ def vjp(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
     """
     outs, program, moved = linearize(f, primals, moving, weak=weak, what=what)
     if keep:
-        program = drop_dead(program)
+        program = owned(drop_dead(program))
 
     def backward(cts: Sequence[Any]) -> list[Any]:
         live = [ct for ct, m in zip(cts, moved, strict=True) if m]

@@ -17,7 +17,6 @@ from lucidfn.transforms.linearize import drop_dead, transpose
 from lucidfn.transforms.vmap import batch_flat
 from lucidfn.types import ArrayType
 
-
 FORMS = 128  # kept on a program: a batch size that changes all the time would fill the memory
 
 

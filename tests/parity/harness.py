@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -184,8 +185,27 @@ def _guarded(label: str, run: Callable[[], list[str]]) -> list[str]:
         return [f"{label}: {type(error).__name__}: {error}"]
 
 
+@contextmanager
+def quick_compilation(path: str) -> Iterator[None]:
+    """JAX compiles twice as fast without optimizing; not for random numbers, whose last digits
+    are compared."""
+    jax.config.update("jax_disable_most_optimizations", path not in EXACT)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+EXACT = ("random.uniform", "random.normal")
+
+
 def compare(path: str, calls: Sequence[Call]) -> list[str]:
     """What differs between the two libraries in these calls of one function."""
+    with quick_compilation(path):
+        return _compare(path, calls)
+
+
+def _compare(path: str, calls: Sequence[Call]) -> list[str]:
     problems: list[str] = []
     with jax.enable_x64(True):
         wide = [Problem(path, c, k, True) for k, c in enumerate(calls)]

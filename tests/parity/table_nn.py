@@ -25,7 +25,7 @@ row(TABLE, "nn.gelu", call(F(3, 4), approximate=False), call(K([9.0, -9.0, 40.0,
 row(TABLE, "nn.softplus nn.sigmoid nn.log_sigmoid nn.silu nn.mish nn.squareplus",
     call(K([-200.0, 200.0, 0.0])))
 row(TABLE, "nn.log1mexp", call(P(3, 4)), call(K([0.1, 0.7, 40.0])))
-row(TABLE, "nn.softmax nn.log_softmax", call(F(3, 4)), call(F(3, 4), axis=0), call(I(4)),
+row(TABLE, "nn.softmax nn.log_softmax", call(F(3, 4)), call(F(3, 4), axis=0),
     call(F(3, 4), where=K([[True, False, True, True]] * 3), _grad=False),
     call(K([1e4, 0.0, -1e4])), call(K([0.0, -INF])))
 row(TABLE, "nn.softmax", call(F(2, 3, 4), axis=(0, 2)),
@@ -43,7 +43,8 @@ row(TABLE, "nn.one_hot", call(I(4, lo=0, hi=3), 3), call(I(2, 3, lo=-2, hi=7), 4
 
 
 def attention(*shapes: Any, **options: Any) -> None:
-    row(TABLE, "nn.dot_product_attention", call(*[F(*s) for s in shapes], **options))
+    # JAX takes the softmax in single precision always.
+    row(TABLE, "nn.dot_product_attention", call(*[F(*s) for s in shapes], _tol=1e-6, **options))
 
 
 attention((2, 3, 2, 4), (2, 5, 2, 4), (2, 5, 2, 4))

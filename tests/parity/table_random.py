@@ -73,9 +73,10 @@ row(TABLE, "random.double_sided_maxwell", drawn(0.5, 2.0, (3, 4), **NARROW),
 row(TABLE, "random.geometric", drawn(0.3, (3, 4)), drawn(Q(4)))
 # Rejection: the accepted proposals are the same, their arithmetic differs in the last digits.
 ROUGH = {"_tol": 1e-7, "_tol32": 1e-4}
-row(TABLE, "random.gamma random.loggamma random.chisquare random.t",
-    drawn(2.5, (3, 4), **ROUGH), drawn(P(5), **ROUGH), drawn(Q(5), (2, 5), **ROUGH))
-row(TABLE, "random.beta random.f", drawn(2.5, 1.5, (3, 4), **ROUGH), drawn(P(5), Q(5), **ROUGH))
+row(TABLE, "random.gamma", drawn(2.5, (3, 4), **ROUGH))
+row(TABLE, "random.gamma random.loggamma", drawn(P(5), **ROUGH), drawn(Q(5), (2, 5), **ROUGH))
+row(TABLE, "random.chisquare random.t", drawn(P(5), **ROUGH))
+row(TABLE, "random.beta random.f", drawn(P(5), Q(5), **ROUGH))
 row(TABLE, "random.dirichlet", drawn(P(4), **ROUGH), drawn(P(2, 3), (4, 2), **ROUGH))
 row(TABLE, "random.generalized_normal", drawn(1.5, (3, 4), **NARROW, _tol32=1e-4))
 row(TABLE, "random.ball", drawn(3, **ROUGH), drawn(2, 1.5, (4,), **ROUGH))

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lucidfn.backends.numpy.compile import BY_CODE, Compiled, compile_program
+from lucidfn.backends.numpy.compile import Compiled, compile_program, equation_at
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.control import call as calls
 from lucidfn.control import callback, custom
@@ -114,9 +114,8 @@ def located(error: Exception) -> Exception:
         return error
     trace, eqn = error.__traceback__, None
     while trace is not None:
-        compiled = BY_CODE.get(trace.tb_frame.f_code)
-        if compiled is not None:
-            eqn = compiled.equation_at(trace.tb_lineno)
+        frame = trace.tb_frame
+        eqn = equation_at(frame.f_code, frame.f_globals, trace.tb_lineno) or eqn
         trace = trace.tb_next
     if eqn is None or eqn.primitive.nested:
         return error

@@ -11,8 +11,8 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from types import CodeType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,17 +56,21 @@ class Compiled:
     function: Callable[..., Any]
     program: Program
     calls_back: bool
-    donated: tuple[int, ...] = ()
-    line_sources: Sequence[Equation] = ()
-    first_line: int = 2  # of the body, in the source
-
-    def equation_at(self, line: int) -> Equation | None:
-        """The equation that a line of the source computes."""
-        at = line - self.first_line
-        return self.line_sources[at] if 0 <= at < len(self.line_sources) else None
 
     def __call__(self, *args: Any) -> Sequence[Any]:
         return self.function(*args)
+
+
+class Lines(NamedTuple):
+    """Which equation each line of a generated body computes."""
+
+    first: int  # line of the body, in the source
+    equations: Sequence[Equation]
+
+    def equation_at(self, line: int) -> Equation | None:
+        """The equation that a line of the source computes."""
+        at = line - self.first
+        return self.equations[at] if 0 <= at < len(self.equations) else None
 
 
 @dataclass
@@ -370,8 +374,13 @@ TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]]
 
 # ------------------------------------------------------------------ compile and run
 
-# To find the equation of a line of generated source in a traceback.
-BY_CODE: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
+FILE = "<lucidfn>"  # where tracebacks say that generated code is
+LINES = "__lines__"  # the name of its `Lines` among its globals
+
+
+def equation_at(code: CodeType, space: dict[str, Any], line: int) -> Equation | None:
+    """The equation that a running line computes, if it is one of generated code."""
+    return space[LINES].equation_at(line) if code.co_filename == FILE and LINES in space else None
 
 
 def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
@@ -383,14 +392,16 @@ def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
     if settings().debug_nans or settings().debug_infs:
         compiled = _checked(inline(program))
     else:
-        with collector_paused():
+        # Literals may overflow the dtype of their neighbours.
+        with collector_paused(), np.errstate(all="ignore"):
             optimized = optimize(program)
             writer = _Writer(optimized, frozenset(donated))
             source = writer.write()
-            exec(compile(source, "<lucidfn>", "exec"), writer.space)
-        compiled = Compiled(source, writer.space["program"], optimized, writer.calls_back,
-                            tuple(donated), writer.line_sources, writer.first_line)
-        BY_CODE[compiled.function.__code__] = compiled
+            exec(compile(source, FILE, "exec"), writer.space)
+        writer.space[LINES] = Lines(writer.first_line, writer.line_sources)
+        # Taken out of its own globals: a cycle would keep the constants until a collection.
+        function = writer.space.pop("program")
+        compiled = Compiled(source, function, optimized, writer.calls_back)
     program.derived[key] = compiled
     return compiled
 
