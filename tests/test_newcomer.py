@@ -56,6 +56,12 @@ def test_globals_behind_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(step(X)) == 3.0
 
 
+def test_large_tables_are_not_walked_at_each_call() -> None:
+    table = {str(i): i for i in range(5000)}
+    f = lf.jit(lambda x: x * table["7"])
+    assert float(f(1.0)) == float(f(1.0)) == 7.0 and f.closure.known is not None
+
+
 def test_functions_chosen_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for f in (lnp.sin, lnp.cos, np.sin):
@@ -143,6 +149,19 @@ def test_attributes_are_read_anew(way: str) -> None:
     assert np.allclose(f(X), X * 5 * factor)
 
 
+def test_attributes_of_a_class_and_of_its_object() -> None:
+    class Config:
+        rate = 1.0
+
+    config = Config()
+    f, g = lf.jit(lambda x: x * config.rate), lf.jit(lambda x: x * Config.rate)
+    assert float(f(1.0)) == float(g(1.0)) == 1.0
+    Config.rate = 2.0
+    assert float(f(1.0)) == float(g(1.0)) == 2.0
+    config.rate = 3.0
+    assert float(f(1.0)) == 3.0
+
+
 def test_a_method_that_counts() -> None:
     layer = Layer()
     for _ in range(6):
@@ -205,6 +224,22 @@ def test_elements_of_an_ndarray_would_cut_the_derivative() -> None:
         return sum(a)
 
     assert lf.grad(listed)(X).tolist() == [1.0, 0.0, 0.0]
+
+
+# ------------------------------------------------------------------ other people's memory
+
+def test_ndarrays_that_change_between_forward_and_backward() -> None:
+    a, b = np.ones(3, np.float32), np.ones(3, np.float32)
+    _, pull = lf.vjp(lambda x: (x**3 * b).sum(), a)
+    _, push = lf.linearize(lambda x: x * x * b, a)
+    a[:] = b[:] = 100
+    assert pull(1.0)[0].tolist() == [3.0] * 3
+    assert push(np.ones(3, np.float32)).tolist() == [2.0] * 3
+
+
+def test_isinstance_of_traced_values() -> None:
+    assert lf.jit(lambda x: isinstance(x, lnp.ndarray))(1.0) is True
+    assert isinstance(X, lnp.ndarray) and not isinstance(np.ones(3), lnp.ndarray)
 
 
 # ------------------------------------------------------------------ messages

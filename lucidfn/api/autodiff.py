@@ -200,10 +200,10 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     raws, weaks, moving, leaves, treedef = flatten_arrays(primals)
     flat = _Flat(fun, "vjp", leaves, moving, treedef, _positional(primals), has_aux)
     outs, backward = linearize_flat.vjp(flat, raws, moving, weak=weaks, what="vjp")
-    n = flat.n
+    n, out_tree = flat.n, flat.out_tree  # not flat: it holds the primals and the outputs
 
     def vjp_fun(cotangent: Any) -> tuple[Any, ...]:
-        cts = _matching(cotangent, flat.out_tree, outs[:n], f"vjp of {name_of(fun)}: cotangent",
+        cts = _matching(cotangent, out_tree, outs[:n], f"vjp of {name_of(fun)}: cotangent",
                         "output")
         found = iter(backward([*cts, *[None] * (len(outs) - n)]))
         return unflatten(treedef, [wrap(next(found)) if m else None for m in moving])
@@ -287,7 +287,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     outs, program, moved = linearize_flat.linearize(flat, raws, moving, weak=weaks,
                                                     what="linearize")
     program = linearize_flat.owned(linearize_flat.drop_dead(program))
-    n = flat.n
+    n, out_tree = flat.n, flat.out_tree
 
     def f_jvp(*tangents: Any) -> Any:
         given = _matching(tangents, treedef, raws, f"linearize of {name_of(fun)}: tangents",
@@ -296,7 +296,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
                   for r, t, m in zip(raws, given, moving, strict=True) if m]
         got = iter(program(*filled))
         outs_t = [next(got) if m else _zero_tangent(o) for o, m in zip(outs, moved, strict=True)]
-        return rebuild(flat.out_tree, outs_t[:n])
+        return rebuild(out_tree, outs_t[:n])
 
     out = rebuild(flat.out_tree, outs[:n], flat.weaks)
     return (out, f_jvp, flat.aux(outs[n:])) if has_aux else (out, f_jvp)

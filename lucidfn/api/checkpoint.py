@@ -12,6 +12,7 @@ from lucidfn.api.call_site import is_plain
 from lucidfn.api.inspect import Recorded, is_traced_leaf
 from lucidfn.api.jit import JitFunction
 from lucidfn.api.lifting import tracers_in
+from lucidfn.api.options import as_names, as_positions
 from lucidfn.array import is_array_like, weak_of, wrap
 from lucidfn.config import settings
 from lucidfn.control.call import call
@@ -54,9 +55,8 @@ def checkpoint(fun: Callable[..., Any] | None = None, *, prevent_cse: bool = Tru
                                  static_argnums=static_argnums, static_argnames=static_argnames)
     if not callable(fun):
         raise TypeError(f"checkpoint needs a function, got {type(fun).__name__}")
-    nums = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
-    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
-    return CheckpointFunction(fun, nums, names, (), ())
+    nums = as_positions(static_argnums, "checkpoint: static_argnums")
+    return CheckpointFunction(fun, nums, as_names(static_argnames), (), ())
 
 
 remat = checkpoint

@@ -89,6 +89,14 @@ def _is_users(space: dict[str, Any]) -> bool:
             and "site-packages" not in path and not path.startswith(_LIBRARY))
 
 
+def _is_table(x: Any) -> bool:
+    """Whether x is a large table of numbers or words, which would cost a walk at each call."""
+    if len(x) < 1000:
+        return False
+    first = next(iter(x.values() if isinstance(x, dict) else x))
+    return type(first) in SCALARS or type(first) is str
+
+
 def has_state(x: Any) -> bool:
     """Whether x is an object of a class of the user's that is compared by identity."""
     if type(x).__hash__ is not object.__hash__ or not hasattr(x, "__dict__"):
@@ -253,6 +261,10 @@ class _Walk:
             return typeof(x)
         if kind in SCALARS:
             return literal_key(x)
+        if isinstance(x, type) and x.__module__ in sys.modules and _is_users(
+                vars(sys.modules[x.__module__])):
+            found = [self.of_class(x, n) for n in sorted(self.attributes - self.assigned)]
+            return (kind, x, *filter(None, found))  # type: ignore[arg-type]
         if isinstance(x, _PLAIN):
             return kind, x
         if isinstance(x, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(
@@ -267,7 +279,7 @@ class _Walk:
             return "again", self.seen[id(x)]
         self.seen[id(x)] = len(self.seen)
         self.alive.append(x)
-        if id(x) in self.written:
+        if id(x) in self.written or _is_table(x):
             return Same(x)
         try:
             leaves, treedef = flatten(x)
@@ -296,6 +308,8 @@ class _Walk:
             hash(x)
         except TypeError:
             return Same(x)
+        if hasattr(x, "__array__"):  # of another library: its == is no answer
+            return Same(x)
         if not has_state(x):
             return static_key(x)
         self.seen[id(x)] = len(self.seen)
@@ -314,8 +328,22 @@ class _Walk:
                     self.attributes |= names.attributes_read
                     self.assigned |= names.attributes_written
         parts: list[Hashable] = []
-        for name in sorted((self.attributes & vars(x).keys()) - self.assigned):
-            content = vars(x)[name]
-            self.globals.append((vars(x), name, content))
-            parts.append((name, self.value(content)))
+        for name in sorted(self.attributes - self.assigned):
+            # The object's own attribute, or its class's, which its own may come to hide.
+            content = vars(x).get(name, _MISSING)
+            if content is not _MISSING:
+                self.globals.append((vars(x), name, content))
+                parts.append((name, self.value(content)))
+            elif found := self.of_class(type(x), name):
+                self.globals.append((vars(x), name, _MISSING))
+                parts.append(found)
         return parts
+
+    def of_class(self, kind: type, name: str) -> Hashable:
+        """The key of a value (no method) that a class holds under a name; None if it has none."""
+        holder = next((c for c in kind.__mro__ if name in vars(c)), object)
+        content = vars(holder).get(name, _MISSING)
+        if content is _MISSING or callable(content) or hasattr(content, "__get__"):
+            return None
+        self.globals.append((vars(holder), name, content))  # type: ignore[arg-type]
+        return name, self.value(content)

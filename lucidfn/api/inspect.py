@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lucidfn.api.arguments import leaf_names, name_of
+from lucidfn.api.arguments import name_of
+from lucidfn.api.options import Options
 from lucidfn.api.outputs import Outputs
 from lucidfn.array import is_array_like, typeof
 from lucidfn.core.ir import Program
@@ -32,8 +33,8 @@ class Recorded:
         leaves, treedef = flatten((dynamic, kwargs))
         traced = [is_traced_leaf(x) for x in leaves]
         types: list[ArrayType] = [typeof(x) for x, t in zip(leaves, traced, strict=True) if t]
-        names = [n for n, t in zip(leaf_names(fun, args, kwargs) if not static else
-                                   [""] * len(leaves), traced, strict=True) if t]
+        labels = Options(fun, what, static, ()).leaf_names(args, kwargs)
+        names = [n for n, t in zip(labels, traced, strict=True) if t]
 
         self.outputs = Outputs()
 

@@ -81,7 +81,8 @@ class JitFunction:
             entry, raws, leaves = quick
         else:
             entry, raws, leaves, _ = self.lookup(args, kwargs, config)
-            if not (kwargs or self.options.has_static or entry.baked or entry is not self.cache.last):
+            plain = not (kwargs or self.options.has_static or entry.baked)
+            if plain and entry is self.cache.last:
                 self.quick = entry, make_guard(args), self.closure.known
         if entry.donated and current.get() is eval_trace:
             return self.run_donating(entry, raws, leaves)
@@ -362,8 +363,8 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
                                  static_argnames=static_argnames, donate_argnums=donate_argnums,
                                  donate_argnames=donate_argnames)
     check_function(fun, "jit")
-    nums = as_positions(static_argnums, "static_argnums")
-    donated = as_positions(donate_argnums, "donate_argnums")
+    nums = as_positions(static_argnums, "jit: static_argnums")
+    donated = as_positions(donate_argnums, "jit: donate_argnums")
     names, given = as_names(static_argnames), as_names(donate_argnames)
     check_names(fun, names + given)
     return JitFunction(fun, nums, names, donated, given)

@@ -28,7 +28,7 @@ class Options:
         self.known_labels: dict[int, list[str]] = {}
 
     def values(self) -> tuple[Any, ...]:
-        """What makes equal options, to make a function from or to find its cache."""
+        """The options alone: equal for equal options of fresh functions."""
         return (self.static_argnums, self.static_argnames, self.donate_argnums,
                 self.donate_argnames)
 
@@ -41,6 +41,7 @@ class Options:
         return self.known_labels[count]
 
     def static_positions(self, args: tuple[Any, ...]) -> set[int]:
+        """Which positional arguments of a call are static."""
         return self.positions(args, self.static_argnums, self.static_argnames)
 
     def positions(self, args: tuple[Any, ...], nums: Sequence[int],
@@ -88,7 +89,7 @@ class Options:
         return dynamic, named, tuple([(name, static_key(v)) for name, v in values])
 
     def joined(self, dynamic: Any, args: tuple[Any, ...],
-                    kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+               kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """All arguments of a call: traced ones from `dynamic`, static ones as they came."""
         if not self.has_static:
             return dynamic
@@ -140,9 +141,10 @@ def both_ways(fun: Callable[..., Any], nums: tuple[int, ...],
 
 
 def as_positions(n: int | Sequence[int], what: str) -> tuple[int, ...]:
+    """One position or several; TypeError if they are no integers."""
     found = (n,) if isinstance(n, int) else tuple(n)
     if not all(isinstance(i, int) for i in found):
-        raise TypeError(f"jit: {what} must be integers, got {n!r}")
+        raise TypeError(f"{what} must be integers, got {n!r}")
     return found
 
 
@@ -152,6 +154,7 @@ def as_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def check_names(fun: Any, names: Sequence[str]) -> None:
+    """ValueError for names of no parameter, which would be ignored in silence."""
     signature = signature_of(fun)
     if signature is None or any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         return
@@ -159,5 +162,3 @@ def check_names(fun: Any, names: Sequence[str]) -> None:
     if unknown:
         raise ValueError(f"jit of {name_of(fun)}: {unknown} are no parameters; it has "
                          f"{list(signature.parameters)}")
-
-

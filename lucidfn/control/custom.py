@@ -111,6 +111,17 @@ class Custom(Primitive):
         # It stands in a linear program, so the function is linear there: its own transpose does.
         return call.transpose(cts, *args, program=program, name=name)
 
+    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
+              name: str) -> list[Any]:
+        grown = replace(rule, call=self.batched_call(rule, batched, size))
+        outs = self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
+        no_strangers(name, outs, args)
+        return outs
+
+    def batched_call(self, rule: Rule, batched: Sequence[bool], size: int) -> Callable[..., Any]:
+        """The user's rule on batches, to go with the batched function."""
+        raise NotImplementedError
+
     def through(self, moved: Sequence[Any], tangents: Sequence[Any], args: Sequence[Any],
                 program: Function, rule: Rule, name: str) -> Sequence[Any]:
         """The output tangents, with those that hidden and closed-over values cause."""
@@ -142,12 +153,8 @@ class CustomJvp(Custom):
             no_strangers(name, [*outs, *moved], args, tangents)
         return outs, self.through(moved, tangents, args, program, rule, name)
 
-    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
-              name: str) -> list[Any]:
-        grown = replace(rule, call=_batched_jvp(rule.call, batched[rule.hidden:], size))
-        outs = self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
-        no_strangers(name, outs, args)
-        return outs
+    def batched_call(self, rule: Rule, batched: Sequence[bool], size: int) -> Callable[..., Any]:
+        return _batched_jvp(rule.call, batched[rule.hidden:], size)
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -202,12 +209,8 @@ class CustomVjp(Custom):
             moved = [None if t is None else next(got) for t in types]
         return outs, self.through(moved, tangents, args, program, rule, name)
 
-    def batch(self, size: int, batched: Sequence[bool], *args: Any, program: Function, rule: Rule,
-              name: str) -> list[Any]:
-        grown = replace(rule, call=_batched_fwd(rule.call, batched[rule.hidden:], size))
-        outs = self(*args, program=batched_function(program, batched, size), rule=grown, name=name)
-        no_strangers(name, outs, args)
-        return outs
+    def batched_call(self, rule: Rule, batched: Sequence[bool], size: int) -> Callable[..., Any]:
+        return _batched_fwd(rule.call, batched[rule.hidden:], size)
 
 
 class CustomVjpLinear(Primitive):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -24,20 +24,22 @@ newaxis = None
 
 
 class _ArrayKind(type):
-    """`isinstance(x, lnp.ndarray)` is true of arrays and of the traced values that stand for them."""
-
-    def __instancecheck__(cls, x: Any) -> bool:
+    def __instancecheck__(cls, x: Any) -> Any:
         return isinstance(x, (Array, Tracer))
 
-    def __subclasscheck__(cls, kind: type) -> bool:
+    def __subclasscheck__(cls, kind: type) -> Any:
         return issubclass(kind, (Array, Tracer))
 
 
-class ndarray(metaclass=_ArrayKind):
-    """Arrays as a type to test for: Arrays and traced values. Make one with `lnp.array`."""
+if TYPE_CHECKING:
+    ndarray = Array
+else:
+    class ndarray(metaclass=_ArrayKind):
+        """The type to test for: of Arrays, and of the traced values that stand for them."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("lnp.ndarray is a type to test for; make arrays with lnp.array, lnp.zeros")
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            raise TypeError("lnp.ndarray is a type to test for; make arrays with lnp.array or "
+                            "lnp.zeros")
 
 
 class ScalarType:

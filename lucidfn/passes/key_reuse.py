@@ -7,6 +7,7 @@ one, and so have two `fold_in`s of equal data. Two operations that consume one n
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ def consumed_inputs(program: Program) -> tuple[Use | None, ...]:
 
 _LIMIT = 1_000_000  # keys remembered; the oldest are forgotten first
 _consumed: dict[tuple[str, int], dict[int | None, str]] = {}
+_lock = threading.Lock()  # looking and noting are one step: two threads may use one key
 
 
 def _tracked(keys: Any) -> np.ndarray | None:
@@ -198,13 +200,14 @@ def _mark(keys: Any, use: str) -> None:
     found = _tracked(keys)
     if found is None:
         return
-    for name in _names(found):
-        uses = _consumed.setdefault(name, {})
-        if None in uses:
-            raise KeyReuseError(str(Reuse(uses[None], use)))
-        uses[None] = use
-    while len(_consumed) > _LIMIT:
-        del _consumed[next(iter(_consumed))]
+    with _lock:
+        for name in _names(found):
+            uses = _consumed.setdefault(name, {})
+            if None in uses:
+                raise KeyReuseError(str(Reuse(uses[None], use)))
+            uses[None] = use
+        while len(_consumed) > _LIMIT:
+            del _consumed[next(iter(_consumed))]
 
 
 def consume_by_program(program: Program, args: Sequence[Any]) -> None:
@@ -234,12 +237,13 @@ def folded(keys: Any, data: Any, out: Any) -> None:
     source, values = np.broadcast_arrays(source, values)
     if result.shape != source.shape:
         return
-    for name, value, new in zip(_names(source), np.ravel(values).tolist(), _names(result),
-                                strict=True):
-        uses = _consumed.setdefault(name, {})
-        if int(value) not in uses:
-            uses[int(value)] = ""
-            _consumed.pop(new, None)
+    with _lock:
+        for name, value, new in zip(_names(source), np.ravel(values).tolist(), _names(result),
+                                    strict=True):
+            uses = _consumed.setdefault(name, {})
+            if int(value) not in uses:
+                uses[int(value)] = ""
+                _consumed.pop(new, None)
 
 
 def _concrete(data: Any) -> np.ndarray | None:

@@ -34,9 +34,12 @@ def linearize(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
     moving = (True,) * len(primals) if moving is None else moving
     tangents = [tangent_trace.new_input(_tangent_type(x)) if m else None
                 for x, m in zip(primals, moving, strict=True)]
-    outs, out_tangents = jvp(f, primals, tangents, weak=weak, what=what, recorder=tangent_trace)
-    program = tangent_trace.finish([t for t in out_tangents if t is not None])
-    tangent_trace.alive = False
+    try:
+        outs, out_tangents = jvp(f, primals, tangents, weak=weak, what=what,
+                                 recorder=tangent_trace)
+        program = tangent_trace.finish([t for t in out_tangents if t is not None])
+    finally:
+        tangent_trace.alive = False
     return outs, program, [t is not None for t in out_tangents]
 
 

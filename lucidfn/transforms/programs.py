@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lucidfn.core.ir import Program, Var, close, unknown
+from lucidfn.core.ir import Program, close, unknown
 from lucidfn.core.record import RecordTrace, record
 from lucidfn.core.trace import type_of
 from lucidfn.ops.shape import zeros
@@ -94,4 +94,4 @@ def holes_of(args: Sequence[Any]) -> tuple[bool, ...]:
     return tuple([unknown(a) for a in args])
 
 
-__all__ = ["batch_program", "derived", "holes_of", "linearize_program", "transpose_program", "Var"]
+__all__ = ["batch_program", "derived", "holes_of", "linearize_program", "transpose_program"]

@@ -44,7 +44,8 @@ FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, op
          ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
          ops.reduce_or}
 # What the source calls by a name that a variable could have too.
-RESERVED = frozenset({*keyword.kwlist, "array", "call", "complex", "inf", "nan", "where", "zeros",
+RESERVED = frozenset({*keyword.kwlist, "array", "bool", "call", "complex", "inf", "nan", "where",
+                      "zeros",
                       *(u.__name__ for u in UFUNCS.values()), *(p.name for p in KERNELS)})
 
 

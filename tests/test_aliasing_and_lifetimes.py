@@ -247,7 +247,7 @@ def test_errors_of_programs_with_equal_code_name_their_own_lines():
     second = lf.jit(lambda x, i: x[i])
     here = sys._getframe().f_lineno
     for f, line in ((first, here - 2), (second, here - 1), (first, here - 2)):
-        with pytest.raises(IndexError, match=rf"test_review.py:{line}"):
+        with pytest.raises(IndexError, match=rf"test_aliasing_and_lifetimes.py:{line}"):
             f(lnp.ones(3), lnp.asarray(7))
 
 
@@ -283,3 +283,15 @@ def test_lines_of_a_rerun_program_are_known_by_thread():
 def test_slope_of_a_power_of_literal_zero_keeps_the_dtype(dtype):
     y = lnp.ones(3, dtype).value
     assert jvp(lambda y: [ops.pow(0.0, y)], [y], [y])[1][0].dtype == y.dtype
+
+
+def test_a_pull_back_keeps_only_what_it_needs() -> None:
+    x = lnp.ones(1000) + 0.0
+    probe = weakref.ref(x)
+    _, pull = lf.vjp(lambda x: x + 1.0, x)
+    _, f_jvp = lf.linearize(lambda x: x * 2.0, x)
+    del x
+    gc.collect()
+    assert probe() is None
+    assert float(pull(lnp.ones(1000))[0].sum()) == 1000.0
+    assert float(f_jvp(lnp.ones(1000)).sum()) == 2000.0
