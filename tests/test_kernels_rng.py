@@ -205,11 +205,10 @@ def test_each_key_has_its_own_stream(impl, width):
     assert len(np.unique(rng.key_data(rng.split(keys, shape=(50,))).reshape(-1, 2), axis=0)) == 300
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_blocks_do_not_show(threads, monkeypatch):
+def test_blocks_do_not_show(monkeypatch):
     key = rng.seed(42)
     stored = [2098992034, 2934019173, 1508273704, 1591767782]
-    whole = rng.random_bits(key, shape=(2 * rng.BLOCK + 3,), width=32, threads=threads)
+    whole = rng.random_bits(key, shape=(2 * rng.BLOCK + 3,), width=32)
     assert whole[[0, 65535, 65536, 131072]].tolist() == stored
     keys = rng.split(key, shape=(7,))
     for size in (15, 16, 17, 33, 100):
@@ -217,9 +216,9 @@ def test_blocks_do_not_show(threads, monkeypatch):
         children = rng.split(keys, shape=(size,))
         with monkeypatch.context() as patch:
             patch.setattr(rng, "BLOCK", 16)
-            narrow = rng.random_bits(keys, shape=(size,), width=64, threads=threads)
+            narrow = rng.random_bits(keys, shape=(size,), width=64)
             np.testing.assert_array_equal(narrow, wide)
-            again = rng.split(keys, shape=(size,), threads=threads)
+            again = rng.split(keys, shape=(size,))
             np.testing.assert_array_equal(again, children)
 
 

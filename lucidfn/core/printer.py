@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from lucidfn.types import dtype_name
 
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -78,12 +78,17 @@ def _lines(program: Any, sources: bool) -> list[str]:
     return [*lines, f"  return {', '.join(map(names.of, program.outputs))}"]
 
 
+def escape(text: str) -> str:
+    """Text as it stands in HTML."""
+    return text.translate(_ESCAPES)
+
+
 def to_html(program: Any) -> str:
     """A table for notebooks: one row an equation, with types and the user's lines."""
     names = _Names()
-    cell: Callable[[str], str] = lambda s: f"<td style='text-align:left'>{html.escape(s)}</td>"
+    cell: Callable[[str], str] = lambda s: f"<td style='text-align:left'>{escape(s)}</td>"
     inputs = ", ".join(map(names.typed, [*program.consts, *program.inputs]))
-    rows = [f"<tr><td colspan='5' style='text-align:left'><b>program</b>({html.escape(inputs)})"
+    rows = [f"<tr><td colspan='5' style='text-align:left'><b>program</b>({escape(inputs)})"
             "</td></tr>"]
     rows += ["<tr>" + "".join(map(cell, [names.of(v), "", "", "", name])) + "</tr>"
              for v, name in zip(program.inputs, program.names, strict=False) if name]
@@ -97,8 +102,8 @@ def to_html(program: Any) -> str:
         rows.append("<tr>" + "".join(map(cell, [
             outs, types, f"{eqn.primitive.name} {operands}", attrs, str(eqn.source or "")]))
             + "</tr>")
-        rows += [f"<tr><td></td><td colspan='4'><details><summary>{html.escape(name)}</summary>"
+        rows += [f"<tr><td></td><td colspan='4'><details><summary>{escape(name)}</summary>"
                  f"{to_html(sub)}</details></td></tr>" for name, sub in nested]
-    returns = html.escape(", ".join(map(names.of, program.outputs)))
+    returns = escape(", ".join(map(names.of, program.outputs)))
     rows.append(f"<tr><td colspan='5' style='text-align:left'><b>return</b> {returns}</td></tr>")
     return "<table style='font-family:monospace'>" + "".join(rows) + "</table>"

@@ -6,13 +6,6 @@ import numpy as np
 
 from .precision import widened
 
-_TRANSFORMS = {
-    "fft": np.fft.fftn,
-    "ifft": np.fft.ifftn,
-    "rfft": np.fft.rfftn,
-    "irfft": np.fft.irfftn,
-}
-
 
 def fft(x: np.ndarray, *, kind: str, lengths: Sequence[int]) -> np.ndarray:
     """The transform `kind` (fft, ifft, rfft, irfft) over the last len(lengths) axes.
@@ -33,4 +26,5 @@ def fft(x: np.ndarray, *, kind: str, lengths: Sequence[int]) -> np.ndarray:
         last = lengths[-1] // 2 + 1 if kind == "rfft" else lengths[-1]
         return np.zeros((*lead, *lengths[:-1], last), dtype)
     axes = tuple(range(-len(lengths), 0))
-    return _TRANSFORMS[kind](x, s=lengths, axes=axes).astype(dtype, copy=False)
+    transform = getattr(np.fft, kind + "n")  # looked up here: NumPy loads its fft on first use
+    return transform(x, s=lengths, axes=axes).astype(dtype, copy=False)

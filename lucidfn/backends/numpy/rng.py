@@ -3,11 +3,10 @@
 A key is one 8-byte element of a structured dtype whose only field names the generator, so a key
 array has the shape of its keys. `threefry2x32` follows `jax.random` with partitionable threefry
 to the bit; `philox` is NumPy's own Philox-4x64-10 stream, about four times faster, and no element
-of either depends on how many threads or blocks the work is cut into.
+of either depends on how many blocks the work is cut into.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
 import numpy as np
@@ -73,7 +72,7 @@ def seed(seed: int | np.ndarray, impl: str = "threefry2x32", *, x64: bool = Fals
     return wrap_key_data(words, impl)
 
 
-def split(keys: np.ndarray, *, shape: Sequence[int], threads: int = 1) -> np.ndarray:
+def split(keys: np.ndarray, *, shape: Sequence[int]) -> np.ndarray:
     """New keys of shape `keys.shape + shape`: key i is the hash of counter i."""
     shape = tuple(shape)
     words = np.empty((keys.size, prod(shape), 2), np.uint32)
@@ -82,7 +81,7 @@ def split(keys: np.ndarray, *, shape: Sequence[int], threads: int = 1) -> np.nda
         words[rows, columns, 0] = y0
         words[rows, columns, 1] = y1
 
-    _threefry_counters(keys, words.shape[1], store, threads)
+    _threefry_counters(keys, words.shape[1], store)
     return wrap_key_data(words.reshape(keys.shape + shape + (2,)), key_impl(keys))
 
 
@@ -98,7 +97,7 @@ def fold_in(keys: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 
 def random_bits(
-    keys: np.ndarray, *, shape: Sequence[int], width: int, threads: int = 1
+    keys: np.ndarray, *, shape: Sequence[int], width: int
 ) -> np.ndarray:
     """Uniform integers uint{width}[keys.shape + shape], width 8, 16, 32 or 64.
 
@@ -120,12 +119,12 @@ def random_bits(
         else:
             np.bitwise_xor(y0, y1, out=out[rows, columns], casting="unsafe")
 
-    _threefry_counters(keys, out.shape[1], store, threads)
+    _threefry_counters(keys, out.shape[1], store)
     return out.reshape(keys.shape + shape)
 
 
 def random_below(
-    keys: np.ndarray, *, bound: int, shape: Sequence[int], threads: int = 1
+    keys: np.ndarray, *, bound: int, shape: Sequence[int]
 ) -> np.ndarray:
     """Booleans `random_bits(keys, shape, width=32) < bound`, without storing the bits.
 
@@ -142,7 +141,7 @@ def random_below(
         def store(rows: slice, columns: slice, y0: np.ndarray, y1: np.ndarray) -> None:
             np.less(np.bitwise_xor(y0, y1, out=y0), np.uint32(bound), out=out[rows, columns])
 
-        _threefry_counters(keys, out.shape[1], store, threads)
+        _threefry_counters(keys, out.shape[1], store)
     return out.reshape(keys.shape + shape)
 
 
@@ -210,7 +209,7 @@ def _threefry_rounds(
         add(x1, schedule[step + 1][1], x1)
 
 
-def _threefry_counters(keys: np.ndarray, count: int, store: Store, threads: int) -> None:
+def _threefry_counters(keys: np.ndarray, count: int, store: Store) -> None:
     """Hash the counters 0 .. count-1 under every key; blocks of results go to `store`."""
     words = key_data(keys).reshape(-1, 2)
     if 0 < len(words) * count <= FEW:
@@ -219,30 +218,17 @@ def _threefry_counters(keys: np.ndarray, count: int, store: Store, threads: int)
         store(slice(0, len(words)), slice(0, count), pairs[..., 0], pairs[..., 1])
         return
     blocks = list(_blocks(len(words), count))
-
-    def run(blocks: list[tuple[slice, slice]]) -> None:
-        size = max((r.stop - r.start) * (c.stop - c.start) for r, c in blocks)
-        buffers = np.empty((3, size), np.uint32)
-        iota = np.arange(min(count, BLOCK), dtype=np.uint32)
-        for rows, columns in blocks:
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
-            x0, x1, scratch = (b[: prod(shape)].reshape(shape) for b in buffers)
-            x0.fill(columns.start >> 32)
-            np.add(iota[: shape[1]], np.uint32(columns.start & 0xFFFF_FFFF), out=x1)
-            schedule = _key_schedule(words[rows, :1], words[rows, 1:])
-            _threefry_rounds(schedule, x0, x1, scratch)
-            store(rows, columns, x0, x1)
-
-    if threads < 2 or len(blocks) < 2 * threads:
-        if blocks:
-            run(blocks)
-        return
-    chunks = [
-        blocks[i * len(blocks) // threads : (i + 1) * len(blocks) // threads]
-        for i in range(threads)
-    ]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, chunks))
+    size = max(((r.stop - r.start) * (c.stop - c.start) for r, c in blocks), default=0)
+    buffers = np.empty((3, size), np.uint32)
+    iota = np.arange(min(count, BLOCK), dtype=np.uint32)
+    for rows, columns in blocks:
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        x0, x1, scratch = (b[: prod(shape)].reshape(shape) for b in buffers)
+        x0.fill(columns.start >> 32)
+        np.add(iota[: shape[1]], np.uint32(columns.start & 0xFFFF_FFFF), out=x1)
+        schedule = _key_schedule(words[rows, :1], words[rows, 1:])
+        _threefry_rounds(schedule, x0, x1, scratch)
+        store(rows, columns, x0, x1)
 
 
 def _blocks(keys: int, count: int) -> Iterator[tuple[slice, slice]]:
