@@ -44,6 +44,21 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+_states: dict[tuple[str, str], dict] = {}  # of the generators of test modules, once imported
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_in_any_order(request: pytest.FixtureRequest) -> None:
+    """A module's generator starts each test where importing left it: which tests ran before, and in
+    which process, does not show."""
+    for name in ("rng", "RNG"):
+        generator = getattr(request.module, name, None)
+        if isinstance(generator, np.random.Generator):
+            state = generator.bit_generator.state
+            generator.bit_generator.state = _states.setdefault((request.module.__name__, name),
+                                                               state)
+
+
 @pytest.fixture(autouse=True)
 def no_figures_left() -> Iterator[None]:
     """Closes what a test drew, without importing matplotlib for those that drew nothing."""

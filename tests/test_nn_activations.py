@@ -77,7 +77,8 @@ def test_elementwise_is_that_of_jax(name, jax):
     ours, theirs = function(name), function(name, jax.nn)
     with np.errstate(all="ignore"):
         x = np.concatenate([EDGES, 3 * A(50)])
-        np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-12, atol=1e-15)
+        # 1 + tanh cancels on the left: an ulp of 1, times |x| up to about 10.
+        np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-12, atol=10 * np.finfo(float).eps)
         x = np.concatenate([KINKS if name not in KINK_EXEMPT else KINKS[:0], 3 * A(50)])
         np.testing.assert_allclose(lf.grad(lambda x: lnp.sum(ours(x)))(x),
                                    jax.grad(lambda x: theirs(x).sum())(x), rtol=1e-10, atol=1e-12)
