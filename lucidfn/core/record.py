@@ -46,8 +46,7 @@ class RecordTracer(Tracer):
 class RecordTrace(Trace):
     """Appends each operation to a program instead of running it."""
 
-    def __init__(self, what: str = "jit", names: Sequence[str] = (), *, lines: bool = True,
-                 arrays_seen: bool = False):
+    def __init__(self, what: str = "jit", names: Sequence[str] = (), *, lines: bool = True):
         self.level = next(levels)
         self.what, self.names, self.lines = what, tuple(names), lines
         self.inputs: list[Var] = []
