@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from spec_base import Case, Point, Spec, boolean, distinct, kinds, nonzero, normal
 
+from lucidfn.ops import Taps
+
 NAN = math.nan
 
 
@@ -25,6 +27,22 @@ def pad(x: np.ndarray, value: Any, *, widths: Any) -> np.ndarray:
         if all(0 <= i < n for i, n in zip(at, shape, strict=True)):
             out[at] = x[index]
     return out
+
+
+# The last element of the first table takes part in nothing, and the first one twice in one output.
+TAPS = Taps(4, np.array([[0, 1], [0, 0], [2, 1]], "int32"),
+            np.array([[0.25, 0.75], [0.5, 0.25], [1.0, 0.0]]))
+PICKED = Taps(4, np.array([[0], [0], [2], [3], [2]], "int32"))
+
+
+def resample(x: np.ndarray, *, axis: int, taps: Taps) -> np.ndarray:
+    """As a product with the whole matrix."""
+    matrix = np.zeros((len(taps.indices), taps.size))
+    for i, row in enumerate(taps.indices):
+        for k, j in enumerate(row):
+            matrix[i, j] += 1.0 if taps.weights is None else taps.weights[i, k]
+    out = np.tensordot(matrix, x.astype("float64"), ((1,), (axis,)))
+    return np.moveaxis(out, 0, axis).astype(x.dtype)
 
 
 def iota(*, shape: Any, dtype: Any, axis: int) -> np.ndarray:
@@ -122,6 +140,13 @@ SHAPE = [
         Case(s, {"axis": a}) for s, a in [
             (((2, 3), (2, 1)), 1), (((2, 3), (1, 3), (4, 3)), 0), (((2,),), 0),
             (((0, 2), (3, 2)), 0), (((2, 0), (2, 0)), 1)]], "bifc"),
+    Spec("split", lambda x, *, axis, sizes: np.split(x, np.cumsum(sizes)[:-1], axis), [
+        Case((s,), {"axis": a, "sizes": n}) for s, a, n in [
+            ((5,), 0, (2, 3)), ((2, 6), 1, (1, 2, 3)), ((3, 2), 0, (3,)), ((3, 2), 0, (0, 3))]],
+        "bifc"),
+    Spec("resample", resample, [Case((s,), {"axis": a, "taps": t}) for s, a, t in [
+        ((4,), 0, TAPS), ((2, 4), 1, TAPS), ((4, 3), 0, TAPS), ((3, 2), 0, TAPS.transposed),
+        ((2, 4, 2), 1, PICKED), ((5, 1), 0, PICKED.transposed)]]),
     Spec("full", lambda *, shape, dtype, value: np.full(shape, value, dtype), [
         Case((), lambda d, s=s, v=v: {"shape": s, "dtype": d, "value": v})
         for s, v in [((2, 3), 1), ((), 0), ((0, 2), True)]], "bifc", lanes=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,9 +43,14 @@ class Cost:
 
 
 def cost(program: Any) -> Cost:
+    """The cost of every equation of a program."""
+    return cost_of(program.equations)
+
+
+def cost_of(equations: Iterable[Any]) -> Cost:
     """The cost of every equation; an equation that holds programs costs what they cost."""
     rows = []
-    for eqn in program.equations:
+    for eqn in equations:
         ins, outs = [a.type for a in eqn.inputs], [v.type for v in eqn.outputs]
         inner = [cost(p) for _, p in eqn.programs()]
         if inner:

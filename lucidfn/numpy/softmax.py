@@ -68,6 +68,10 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     axes = normal_axes(axis, len(shape_of(raw)))
     if 0 in shape_of(raw):
         return wrap(raw, weak)
+    return wrap(ops.sub(*log_softmax_parts(raw, axes)), weak)
+
+
+def log_softmax_parts(raw: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """(x - max x, log of the sum of its exponentials): log_softmax is their difference."""
     shifted = ops.sub(raw, _centre(raw, axes))
-    total = _nonzero(_over(ops.reduce_sum, ops.exp(shifted), axes))
-    return wrap(ops.sub(shifted, ops.log(total)), weak)
+    return shifted, ops.log(_nonzero(_over(ops.reduce_sum, ops.exp(shifted), axes)))

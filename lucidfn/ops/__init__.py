@@ -16,9 +16,11 @@ from lucidfn.ops.indexing import *  # noqa: F403
 from lucidfn.ops.linalg import *  # noqa: F403
 from lucidfn.ops.random import *  # noqa: F403
 from lucidfn.ops.reduce import *  # noqa: F403
+from lucidfn.ops.resample import *  # noqa: F403
 from lucidfn.ops.scatter import *  # noqa: F403
 from lucidfn.ops.shape import *  # noqa: F403
 from lucidfn.ops.sorting import *  # noqa: F403
 from lucidfn.ops.special import *  # noqa: F403
+from lucidfn.ops.split import *  # noqa: F403
 from lucidfn.ops.systems import *  # noqa: F403
 from lucidfn.ops.window import *  # noqa: F403

@@ -82,6 +82,26 @@ class Gather(Linear):
         return 0
 
 
+class CheckLabels(Primitive):
+    """The labels themselves; IndexError where one is not in [0, classes)."""
+
+    name = "check_labels"
+
+    def infer(self, labels: ArrayType, *, classes: int) -> ArrayType:
+        if kind_of(labels.dtype) != 1:
+            raise TypeError(f"got labels {labels}; they must be integers")
+        return labels
+
+    def jvp(self, tangents: Any, out: Any, labels: Any, *, classes: int) -> Any:
+        return None
+
+    def batch(self, size: int, batched: Sequence[bool], labels: Any, *, classes: int) -> Any:
+        return self(labels, classes=classes)
+
+    def flops(self, types: Any, outs: Any, **_: Any) -> int:
+        return 0
+
+
 class Scatter(Primitive):
     """x with updates[b, r] combined into the place [indices[b, 0], .., indices[b, k-1], r]."""
 
@@ -187,7 +207,7 @@ def owners(shape: tuple[int, ...], indices: Any, axes: Axes, mode: str) -> tuple
     return ids, gather(table, indices, axes=every, mode=SCATTER_MODES[mode], fill=-1)
 
 
-gather = Gather()
+gather, check_labels = Gather(), CheckLabels()
 scatter_add, scatter_set = ScatterAdd("scatter_add"), ScatterSet("scatter_set")
 
-__all__ = ["gather", "scatter_add", "scatter_set"]
+__all__ = ["check_labels", "gather", "scatter_add", "scatter_set"]

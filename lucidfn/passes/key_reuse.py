@@ -135,9 +135,12 @@ class _Search:
         if eqn.primitive in _SAME or _whole(eqn):
             env[eqn.outputs[0]] = inputs[0]
             return
-        params = tuple((k, repr(v)) for k, v in sorted(eqn.params.items()))
+        if eqn.primitive is ops.split:
+            for var, part in zip(eqn.outputs, _slices(eqn), strict=True):
+                env[var] = self.same(ops.slice_, _described(part), 0, *inputs)
+            return
         for i, var in enumerate(eqn.outputs):
-            env[var] = self.same(eqn.primitive, params, i, *inputs)
+            env[var] = self.same(eqn.primitive, _described(eqn.params), i, *inputs)
 
     def enter(self, eqn: Equation, programs: Sequence[Program], env: dict[Var, int]) -> None:
         """The programs of one equation are alternatives: a use in one is none in the others."""
@@ -154,6 +157,21 @@ class _Search:
         self.uses = after
         if len(programs) == 1 and len(outputs) == len(eqn.outputs):
             env.update(zip(eqn.outputs, outputs, strict=True))
+
+
+def _described(params: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((k, repr(v)) for k, v in sorted(params.items()))
+
+
+def _slices(eqn: Equation) -> list[dict[str, Any]]:
+    """The parameters of the slices that a split stands for."""
+    axis, shape, parts, at = eqn.params["axis"], eqn.inputs[0].type.shape, [], 0
+    for n in eqn.params["sizes"]:
+        start = tuple(at if i == axis else 0 for i in range(len(shape)))
+        stop = tuple(at + n if i == axis else d for i, d in enumerate(shape))
+        parts.append({"start": start, "stop": stop, "stride": (1,) * len(shape)})
+        at += n
+    return parts
 
 
 def _whole(eqn: Equation) -> bool:

@@ -35,7 +35,7 @@ REUSE_FROM = 2048  # bytes; below, the allocator is faster than out=
 CALLS = {calls.call, calls.checkpoint, calls.recompute, step}
 # What may return its operand's memory: the result lives in the buffer of the operand.
 VIEWS = {ops.reshape, ops.permute, ops.slice_, ops.flip, ops.broadcast_to, ops.convert, ops.copy,
-         ops.stop_gradient}
+         ops.stop_gradient, ops.split}
 # What returns new memory that nothing else refers to. The rest may keep a view of an operand (the
 # bits of an array, a slice at a computed place, a user's kernel), so what they read is not reused.
 FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, ops.rsqrt, ops.relu,
@@ -122,9 +122,9 @@ class _Writer:
                 if type(a) is Var:
                     self.last[self.root.get(a, a)] = number
             if eqn.primitive in VIEWS and type(eqn.inputs[0]) is Var:
-                source = eqn.inputs[0]
-                self.root[eqn.outputs[0]] = self.root.get(source, source)
-                self.views.setdefault(self.root[eqn.outputs[0]], []).append(eqn.outputs[0])
+                source = self.root.get(eqn.inputs[0], eqn.inputs[0])
+                self.root.update(dict.fromkeys(eqn.outputs, source))
+                self.views.setdefault(source, []).extend(eqn.outputs)
             elif eqn.primitive not in FRESH or eqn.params.get("axes") == ():
                 # A reduction over no axes returns its operand.
                 self.shared.update(self.root.get(a, a) for a in eqn.inputs if type(a) is Var)

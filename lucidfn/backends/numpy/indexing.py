@@ -110,6 +110,16 @@ def _check_bounds(indices: np.ndarray, shape: Axes, axes: Axes) -> None:
             raise IndexError(f"index {first} is out of bounds for axis {axis} with size {size}")
 
 
+def check_labels(labels: np.ndarray, *, classes: int) -> np.ndarray:
+    """The labels themselves; IndexError where one is not in [0, classes)."""
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        at = np.argwhere((labels < 0) | (labels >= classes))[0].tolist()
+        where = f" at {at}" if at else ""
+        raise IndexError(f"label {labels[tuple(at)]}{where} is out of range for {classes} classes: "
+                         f"labels are 0 to {classes - 1}")
+    return labels
+
+
 def _flat_index(indices: np.ndarray, sizes: Axes) -> np.ndarray:
     # Row-major: ((i0 * n1) + i1) * n2 + i2 ...
     flat = indices[..., 0]
@@ -290,6 +300,30 @@ def pad_span(size: int, low: int, high: int, interior: int) -> tuple[int, slice,
 def concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
     """The arrays one after another along `axis`."""
     return np.concatenate(xs, axis=axis)
+
+
+def split(x: np.ndarray, *, axis: int, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Parts of these sizes along `axis`, as views."""
+    before, parts, at = (slice(None),) * axis, [], 0
+    for n in sizes:
+        parts.append(x[(*before, slice(at, at + n))])
+        at += n
+    return parts
+
+
+def resample(x: np.ndarray, *, axis: int, taps: Any) -> np.ndarray:
+    """Sums of weighted elements along `axis` by a table; halves are summed in single precision."""
+    if taps.weights is None:
+        return x.take(taps.indices[:, 0], axis)
+    wide = x.astype(SINGLE) if x.dtype in HALVES else x
+    column = (-1,) + (1,) * (x.ndim - 1 - axis)
+    out = None
+    for index, weight in zip(taps.indices.T, taps.weights.T.astype(wide.dtype), strict=True):
+        term = wide.take(index, axis)
+        if (weight != 1).any():
+            term *= weight.reshape(column)
+        out = term if out is None else np.add(out, term, out=out)
+    return out.astype(x.dtype, copy=False)
 
 
 def flip(x: np.ndarray, axes: Sequence[int]) -> np.ndarray:
