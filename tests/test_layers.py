@@ -22,8 +22,9 @@ LAYERS = {
     5: {"passes"},
     6: {"backends"},
     7: {"array", "api", "testing", "debug", "device"},
-    8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend"},
-    9: {"nn", "optim", "models", "data", "io", "viz", "info"},
+    8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend", "einops"},
+    9: {"nn", "optim", "data", "io", "viz", "info"},
+    10: {"models"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
