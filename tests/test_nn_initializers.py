@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lucidfn as lf
-from lucidfn import random
+from lucidfn import nn, random
 from lucidfn.flatten_util import ravel_pytree
 from lucidfn.nn import initializers as init
 
@@ -71,6 +71,60 @@ def test_complex_and_dtype():
     np.testing.assert_array_equal(jitted(random.key(0)), init.he_normal()(random.key(0), (4, 3)))
 
 
+# ------------------------------------------------------------------ PyTorch's
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", """linear conv2d conv_transpose3d sigmoid tanh relu selu
+leaky_relu""".split())
+def test_gains_are_those_of_pytorch(name):
+    torch = pytest.importorskip("torch")
+    assert init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name))
+    assert init.calculate_gain("leaky_relu", 0.3) == pytest.approx(
+        torch.nn.init.calculate_gain("leaky_relu", 0.3))
+
+
+@pytest.mark.parametrize(("make", "variance"), [
+    (lambda: init.kaiming_uniform(a=math.sqrt(5)), 1 / 3 / 300),  # PyTorch's start of Linear
+    (lambda: init.kaiming_normal(mode="fan_out"), 2 / 200),
+    (lambda: init.kaiming_normal(nonlinearity="tanh"), 25 / 9 / 300),
+    (lambda: init.kaiming_uniform(nonlinearity="relu", mode="fan_avg"), 2 / 250),
+    (lambda: init.xavier_uniform(gain=2.0), 8 / 500),
+    (lambda: init.xavier_normal(gain=5 / 3), 50 / 9 / 500)])
+def test_options_of_kaiming_and_xavier(make, variance):
+    x = np.asarray(make()(random.key(KEY), (300, 200)))
+    assert x.var() == pytest.approx(variance, rel=0.03)
+
+
+def test_identities():
+    assert init.eye(2.0)(None, (2, 3)).tolist() == [[2, 0, 0], [0, 2, 0]]
+    assert init.identity is init.eye
+    assert init.eye(dtype="float64")(None, (2, 2)).dtype == "float64"
+    x = np.arange(2 * 5 * 4 * 6, dtype="float32").reshape(2, 5, 4, 6)
+    for groups in (1, 2, 3):
+        kernel = init.dirac(groups)(None, (3, 3, 6 // groups, 6))
+        assert kernel.dtype == "float32"
+        np.testing.assert_array_equal(nn.functional.conv2d(x, kernel, padding=1, groups=groups), x)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("shape", "groups"), [((3, 2, 4, 6), 1), ((3, 3, 6, 4), 2), ((5, 3, 2), 1),
+                                               ((2, 3, 3, 1, 4), 4)])
+def test_dirac_is_that_of_pytorch(shape, groups):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.init.dirac_(torch.empty(shape[-1], shape[-2], *shape[:-2]), groups).numpy()
+    ours = np.moveaxis(np.asarray(init.dirac(groups)(None, shape)), (-1, -2), (0, 1))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sparse():
+    x = np.asarray(init.sparse(0.85, 0.5)(random.key(KEY), (50, 400)))
+    assert ((x == 0).sum(axis=0) == 43).all()
+    assert x[x != 0].std() == pytest.approx(0.5, rel=0.05)
+    assert (x == 0).mean(axis=1).std() < 0.03  # spread evenly over the rows
+    jitted = lf.jit(lambda k: init.sparse(0.5)(k, (8, 3)))
+    np.testing.assert_array_equal(jitted(random.key(1)), init.sparse(0.5)(random.key(1), (8, 3)))
+
+
 @pytest.mark.parametrize(("call", "kind", "message"), [
     (lambda: init.variance_scaling(1.0, "fan", "normal"), ValueError, "mode must be one of"),
     (lambda: init.variance_scaling(1.0, "fan_in", "beta"), ValueError, "distribution must be"),
@@ -78,6 +132,13 @@ def test_complex_and_dtype():
     (lambda: init.orthogonal()(random.key(0), (3,)), ValueError, "at least two axes"),
     (lambda: init.delta_orthogonal()(random.key(0), (3, 5, 2)), ValueError, "in <= out"),
     (lambda: init.normal()(random.key(0), (3,), "int32"), TypeError, "floating or complex"),
+    (lambda: init.calculate_gain("gelu"), ValueError, "nonlinearity 'gelu', expected one of"),
+    (lambda: init.kaiming_normal(nonlinearity="swish"), ValueError, "expected one of"),
+    (lambda: init.kaiming_normal(mode="fan"), ValueError, "mode must be one of"),
+    (lambda: init.eye()(None, (3, 3, 2, 2)), ValueError, "that of a convolution"),
+    (lambda: init.dirac(2)(None, (3, 3, 2, 3)), ValueError, "multiple of 2 groups"),
+    (lambda: init.sparse(1.5), ValueError, r"in \[0, 1\]"),
+    (lambda: init.sparse(0.5)(random.key(0), (3,)), ValueError, r"\[in, out\]"),
 ])
 def test_errors(call, kind, message):
     with pytest.raises(kind, match=message):

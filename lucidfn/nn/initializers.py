@@ -7,10 +7,15 @@ window of a convolution.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+import lucidfn.numpy as lnp
 from lucidfn import ops, random
 from lucidfn.array import as_raw, to_dtype, unwrap, wrap
 from lucidfn.types import (
@@ -25,6 +30,53 @@ from lucidfn.types import (
 Shape = Sequence[int]
 Axes = int | Sequence[int]
 Initializer = Callable[..., Any]
+
+
+class Rule:
+    """An initializer that prints as the call that made it, and equals those made by the same call.
+
+    Layers hold initializers, and layers print themselves and compare by value.
+    """
+
+    __slots__ = ("name", "arguments", "init")
+
+    def __init__(self, name: str, arguments: Mapping[str, Any], init: Initializer):
+        self.name, self.arguments, self.init = name, dict(arguments), init
+
+    def __call__(self, key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
+        return self.init(key, shape, dtype, out_sharding)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.name, *[(k, v if _hashable(v) else id(v)) for k, v in self.arguments.items()])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:  # an array, or a list
+        return False
+    return True
+
+
+def _rule(make: Callable[..., Initializer]) -> Callable[..., Initializer]:
+    """Wrap what a function of options returns as a `Rule`, which remembers them."""
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def made(*args: Any, **kwargs: Any) -> Initializer:
+        return Rule(make.__name__, signature.bind(*args, **kwargs).arguments,
+                    make(*args, **kwargs))
+
+    return made
 
 
 def _dtype(dtype: Any) -> Any:
@@ -48,6 +100,7 @@ def ones(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -
     return constant(1.0)(key, shape, dtype)
 
 
+@_rule
 def constant(value: Any, dtype: Any = None) -> Initializer:
     """An initializer that gives one value, or an array that broadcasts to the shape."""
     default = dtype
@@ -60,6 +113,7 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
     return init
 
 
+@_rule
 def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     """Numbers uniform in [0, scale)."""
     default = dtype
@@ -71,6 +125,7 @@ def uniform(scale: Any = 1e-2, dtype: Any = None) -> Initializer:
     return init
 
 
+@_rule
 def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     """Normal numbers of mean 0."""
     default = dtype
@@ -82,6 +137,7 @@ def normal(stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
     return init
 
 
+@_rule
 def truncated_normal(stddev: Any = 1e-2, dtype: Any = None, lower: float = -2.0,
                      upper: float = 2.0) -> Initializer:
     """stddev times standard normal numbers between lower and upper.
@@ -126,6 +182,7 @@ _MODES: dict[str, Callable[[float, float], float]] = {
 _TRUNCATED, _TRUNCATED_COMPLEX = 0.87962566103423978, 0.95311164380491208
 
 
+@_rule
 def variance_scaling(scale: float, mode: str, distribution: str, in_axis: Axes = -2,
                      out_axis: Axes = -1, batch_axis: Axes = (),
                      dtype: Any = None) -> Initializer:
@@ -181,36 +238,172 @@ def _disk(key: Any, shape: tuple[int, ...], dtype: Any, distribution: str) -> An
     return wrap(to_dtype(ops.complex_(*parts), complex_dtype(own)))
 
 
-def _family(scale: float, mode: str, distribution: str, doc: str) -> Callable[..., Initializer]:
+def _family(scale: float, mode: str, distribution: str, name: str, doc: str,
+            ) -> Callable[..., Initializer]:
     def make(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (),
              dtype: Any = None) -> Initializer:
         return variance_scaling(scale, mode, distribution, in_axis, out_axis, batch_axis, dtype)
 
-    make.__doc__, make.__module__ = doc, __name__
-    return make
+    make.__doc__, make.__module__, make.__name__, make.__qualname__ = doc, __name__, name, name
+    return _rule(make)
 
 
-glorot_uniform = xavier_uniform = _family(
-    1.0, "fan_avg", "uniform", "Uniform with variance 2 / (fan_in + fan_out) (Glorot, 2010).")
-glorot_normal = xavier_normal = _family(
-    1.0, "fan_avg", "truncated_normal",
-    "Truncated normal with variance 2 / (fan_in + fan_out) (Glorot, 2010).")
-lecun_uniform = _family(1.0, "fan_in", "uniform", "Uniform with variance 1 / fan_in.")
-lecun_normal = _family(1.0, "fan_in", "truncated_normal",
+glorot_uniform = _family(1.0, "fan_avg", "uniform", "glorot_uniform",
+                         "Uniform with variance 2 / (fan_in + fan_out) (Glorot, 2010).")
+glorot_normal = _family(1.0, "fan_avg", "truncated_normal", "glorot_normal",
+                        "Truncated normal with variance 2 / (fan_in + fan_out) (Glorot, 2010).")
+lecun_uniform = _family(1.0, "fan_in", "uniform", "lecun_uniform",
+                        "Uniform with variance 1 / fan_in.")
+lecun_normal = _family(1.0, "fan_in", "truncated_normal", "lecun_normal",
                        "Truncated normal with variance 1 / fan_in.")
-he_uniform = kaiming_uniform = _family(
-    2.0, "fan_in", "uniform", "Uniform with variance 2 / fan_in (He, 2015), for relu.")
-he_normal = kaiming_normal = _family(
-    2.0, "fan_in", "truncated_normal",
-    "Truncated normal with variance 2 / fan_in (He, 2015), for relu.")
-for _name, _make in (("glorot_uniform", glorot_uniform), ("glorot_normal", glorot_normal),
-                     ("lecun_uniform", lecun_uniform), ("lecun_normal", lecun_normal),
-                     ("he_uniform", he_uniform), ("he_normal", he_normal)):
-    _make.__name__ = _make.__qualname__ = _name
+he_uniform = _family(2.0, "fan_in", "uniform", "he_uniform",
+                     "Uniform with variance 2 / fan_in (He, 2015), for relu.")
+he_normal = _family(2.0, "fan_in", "truncated_normal", "he_normal",
+                    "Truncated normal with variance 2 / fan_in (He, 2015), for relu.")
+
+
+# ------------------------------------------------------------------ with PyTorch's options
+
+_LINEAR = ("linear", "sigmoid", "identity", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+           "conv_transpose2d", "conv_transpose3d")
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor on the standard deviation of weights that makes up for a nonlinearity.
+
+    Names and values are those of `torch.nn.init.calculate_gain`; param is the negative slope of
+    "leaky_relu", 0.01 by default. ValueError for other names.
+
+    >>> calculate_gain("tanh")
+    1.6666666666666667
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
+    gains = {"tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 3 / 4}
+    gains.update(dict.fromkeys(_LINEAR, 1.0))
+    if nonlinearity not in gains:
+        raise ValueError(f"calculate_gain got nonlinearity {nonlinearity!r}, expected one of "
+                         f"{sorted([*gains, 'leaky_relu'])}")
+    return gains[nonlinearity]
+
+
+@_rule
+def xavier_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (),
+                   dtype: Any = None, *, gain: float = 1.0) -> Initializer:
+    """`glorot_uniform`, times a gain: variance gain^2 * 2 / (fan_in + fan_out)."""
+    return variance_scaling(gain**2, "fan_avg", "uniform", in_axis, out_axis, batch_axis, dtype)
+
+
+@_rule
+def xavier_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (),
+                  dtype: Any = None, *, gain: float = 1.0) -> Initializer:
+    """`glorot_normal`, times a gain: variance gain^2 * 2 / (fan_in + fan_out).
+
+    As in jax.nn truncated at two standard deviations, where PyTorch's is not.
+    """
+    return variance_scaling(gain**2, "fan_avg", "truncated_normal", in_axis, out_axis, batch_axis,
+                            dtype)
+
+
+@_rule
+def kaiming_uniform(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (),
+                    dtype: Any = None, *, a: float = 0.0, mode: str = "fan_in",
+                    nonlinearity: str = "leaky_relu") -> Initializer:
+    """`he_uniform` with PyTorch's options: variance gain^2 / n, n being the fan that mode names.
+
+    The gain is calculate_gain(nonlinearity, a); a is the slope of leaky_relu on the left.
+    """
+    return variance_scaling(calculate_gain(nonlinearity, a) ** 2, mode, "uniform", in_axis,
+                            out_axis, batch_axis, dtype)
+
+
+@_rule
+def kaiming_normal(in_axis: Axes = -2, out_axis: Axes = -1, batch_axis: Axes = (),
+                   dtype: Any = None, *, a: float = 0.0, mode: str = "fan_in",
+                   nonlinearity: str = "leaky_relu") -> Initializer:
+    """`he_normal` with PyTorch's options: variance gain^2 / n, n being the fan that mode names.
+
+    The gain is calculate_gain(nonlinearity, a). As in jax.nn truncated at two standard deviations,
+    where PyTorch's is not.
+    """
+    return variance_scaling(calculate_gain(nonlinearity, a) ** 2, mode, "truncated_normal",
+                            in_axis, out_axis, batch_axis, dtype)
+
+
+@_rule
+def eye(scale: Any = 1.0, dtype: Any = None) -> Initializer:
+    """scale times the identity, for matrices [in, out]: ones on the diagonal, zeros elsewhere.
+
+    >>> eye()(None, (2, 3)).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    default = dtype
+
+    def init(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
+        if len(shape) != 2:
+            raise ValueError(f"an identity has two axes, got shape {tuple(shape)}; dirac() is that "
+                             "of a convolution")
+        return dirac(scale=scale, dtype=default)(key, shape, dtype)
+
+    return init
+
+
+identity = eye
+
+
+@_rule
+def dirac(groups: int = 1, *, scale: Any = 1.0, dtype: Any = None) -> Initializer:
+    """Kernels [*window, in / groups, out] of convolutions that return their input: 1 at the centre
+    from each input channel to the output channel of that number, in each group.
+
+    ValueError where the groups do not divide the outputs.
+    """
+    default = dtype
+
+    def init(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
+        shape = tuple(shape)
+        if len(shape) < 2 or shape[-1] % groups:
+            raise ValueError("a dirac initializer takes shapes [*window, in / groups, out] with "
+                             f"out a multiple of {groups} groups, got {shape}")
+        own = shape[-1] // groups
+        values = np.zeros(shape)
+        centre = tuple([k // 2 for k in shape[:-2]])
+        for channel in range(min(shape[-2], own)):
+            for group in range(groups):
+                values[(*centre, channel, group * own + channel)] = 1.0
+        to = dtype if dtype is not None else default
+        to = default_dtype_of(float) if to is None else as_dtype(to)
+        return _scaled(wrap(as_raw(values, to)), scale)
+
+    return init
+
+
+@_rule
+def sparse(sparsity: float, stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """Normal numbers of which the share `sparsity` of each column, rounded up, is 0 (Martens,
+    2010): each output of a weight [in, out] has few inputs.
+
+    ValueError for shapes that have not two axes, and a sparsity outside [0, 1].
+    """
+    default = dtype
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse got sparsity {sparsity}, expected a share in [0, 1]")
+
+    def init(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
+        if len(shape) != 2:
+            raise ValueError(f"a sparse initializer takes shapes [in, out], got {tuple(shape)}")
+        values_key, places_key = random.split(key)
+        values = unwrap(normal(stddev, default)(values_key, shape, dtype))
+        order = lnp.argsort(random.uniform(places_key, tuple(shape)), axis=0)
+        kept = ops.ge(unwrap(order), math.ceil(sparsity * shape[0]))
+        return wrap(ops.select(kept, values, 0.0))
+
+    return init
 
 
 # ------------------------------------------------------------------ orthogonal
 
+@_rule
 def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
     """scale times a uniform matrix with orthonormal rows or columns, whichever are fewer.
 
@@ -232,6 +425,7 @@ def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> In
     return init
 
 
+@_rule
 def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
     """Kernels [*window, in, out] that are orthogonal at the centre of the window and 0 elsewhere
     (arXiv:1806.05393). ValueError for more inputs than outputs."""
@@ -252,8 +446,8 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
 
 
 __all__ = [
-    "Initializer", "constant", "delta_orthogonal", "fans", "glorot_normal", "glorot_uniform",
-    "he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform", "lecun_normal",
-    "lecun_uniform", "normal", "ones", "orthogonal", "truncated_normal", "uniform",
-    "variance_scaling", "xavier_normal", "xavier_uniform", "zeros",
+    "Initializer", "calculate_gain", "constant", "delta_orthogonal", "dirac", "eye", "fans",
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity", "kaiming_normal",
+    "kaiming_uniform", "lecun_normal", "lecun_uniform", "normal", "ones", "orthogonal", "sparse",
+    "truncated_normal", "uniform", "variance_scaling", "xavier_normal", "xavier_uniform", "zeros",
 ]

@@ -132,14 +132,19 @@ def soft_sign(x: Any) -> Any:
     return wrap(ops.div(raw, ops.add(ops.abs(raw), 1.0)), weak)
 
 
-def softplus(x: Any) -> Any:
-    """log(1 + exp(x)), without overflow.
+def softplus(x: Any, beta: Any = 1.0, threshold: Any = math.inf) -> Any:
+    """log(1 + exp(beta x)) / beta, without overflow; x where beta x > threshold.
 
     >>> softplus([-1000.0, 1000.0]).tolist()
     [0.0, 1000.0]
     """
     raw, weak = _float(x)
-    return wrap(ops.logaddexp(raw, 0.0), weak)
+    if type(beta) in (int, float) and beta == 1 and threshold == math.inf:
+        return wrap(ops.logaddexp(raw, 0.0), weak)
+    (raw, beta, threshold), weak = lift(wrap(raw, weak), beta, threshold)
+    scaled = ops.mul(raw, beta)
+    return wrap(ops.select(ops.gt(scaled, threshold), raw,
+                           ops.div(ops.logaddexp(scaled, 0.0), beta)), weak)
 
 
 def log_sigmoid(x: Any) -> Any:
