@@ -312,6 +312,33 @@ def test_same_array_donated_twice():
     p = array(3)
     with pytest.raises(ValueError, match="also passed as another argument"):
         other(p, p)
+    reads = lf.jit(lambda q: p + q, donate_argnums=0)
+    with pytest.raises(ValueError, match="reads it by itself"):
+        reads(p)
+
+
+def test_equal_outputs_of_one_call_can_be_donated():
+    x = array(3)
+    y, z, same = lf.jit(lambda a: (a * 2.0, a * 2.0, lnp.copy(a)))(x)
+    step = lf.jit(lambda p, q, r: (p + q, p * r), donate_argnums=(0, 1))
+    total, product = step(y, z, same)
+    np.testing.assert_allclose(total, 4 * np.asarray(x))
+    np.testing.assert_allclose(product, 2 * np.asarray(x) ** 2)
+    double = lf.jit(lambda a: a * 2.0, donate_argnums=0)
+    np.testing.assert_allclose(double(same), 2 * np.asarray(x))  # the copy, and x is still there
+
+
+def test_memory_is_reused_in_every_step_beside_constants_and_equal_outputs():
+    def update(p, s):
+        total = lnp.sum(p)
+        return p + 1.0, (s[0] * 0.5, lnp.float32(0.1), total, lnp.sum(p))
+
+    step = lf.jit(update, donate_argnums=(0, 1))
+    p, s = array(1000) + 0.0, (array(1000) + 0.0, lnp.float32(0.1), lnp.zeros(()), lnp.zeros(()))
+    places = p.value.ctypes.data, s[0].value.ctypes.data
+    for _ in range(4):
+        p, s = step(p, s)
+        assert (p.value.ctypes.data, s[0].value.ctypes.data) == places
 
 
 def test_failed_step_never_leaves_half_a_value():

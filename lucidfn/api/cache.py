@@ -6,7 +6,7 @@ import functools
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -42,7 +42,7 @@ class Entry:
     outputs: Outputs
     donated: tuple[int, ...] = ()
     compiled: Any = None         # keeps donated buffers
-    reusing: Any = None          # overwrites them
+    reusing: dict[tuple[int, ...], Any] = field(default_factory=dict)  # overwrites these inputs
     backend: Any = None
     outer: Sequence[Any] = ()    # traced values the function reads from elsewhere: inputs in front
 

@@ -52,6 +52,8 @@ from lucidfn.types import (
     default_dtype_of,
 )
 
+_REUSING_KEPT = 4  # forms of one program that overwrite different inputs
+
 
 class JitFunction:
     """A function that runs compiled. Made by `jit`."""
@@ -262,13 +264,15 @@ class JitFunction:
         arrays = [x for x in leaves if is_traced_leaf(x)]
         del leaves
         given = [(i, arrays[i]) for i in entry.donated if type(arrays[i]) is Array]
-        ids = [id(x.value) for _, x in given]
+        # Two arrays may share one buffer, as equal outputs of one call do: then it is not reused.
+        ids = [id(x) for _, x in given]
         if len(set(ids)) < len(ids):
             raise ValueError(f"jit of {self.name}: one array is donated twice in a call; pass a "
                              "copy (lnp.copy) in one of the places")
         donated = set(entry.donated)
-        kept = {id(x) for i, x in enumerate(raws) if i not in donated}
-        if any(i in kept for i in ids):
+        kept = {id(x) for i, x in enumerate(arrays) if i not in donated}
+        kept |= {id(x) for x in raws[len(arrays):]}  # those that the function reads by itself
+        if any(id(x) in kept or id(x.value) in kept for _, x in given):
             raise ValueError(f"jit of {self.name}: a donated array is also passed as another "
                              "argument, or the function reads it by itself; pass a copy (lnp.copy) "
                              "in one of the places")
@@ -276,16 +280,19 @@ class JitFunction:
         line = describe_line(here())
         for _, x in given:
             x.value = Donated(line, x.type)
-        # One reference is the list's, one the argument's of getrefcount.
-        sole = len(given) == len(entry.donated) and all(
-            type(raws[i]) is np.ndarray and raws[i].base is None and raws[i].flags.writeable
-            and sys.getrefcount(raws[i]) == 2 for i in entry.donated)
+        # Constants and equal results of the last call have other holders, and are not reused. One
+        # reference is the list's, one the argument's of getrefcount.
+        sole = tuple([i for i, _ in given if type(raws[i]) is np.ndarray and raws[i].base is None
+                      and raws[i].flags.writeable and sys.getrefcount(raws[i]) == 2])
         if not sole or any(isinstance(x, Tracer) for x in raws):
             return self.run(entry, raws)
-        if entry.reusing is None:
+        compiled = entry.reusing.get(sole)
+        if compiled is None:
+            if len(entry.reusing) == _REUSING_KEPT:
+                return self.run(entry, raws)
             entry.backend = backend_of(raws)
-            entry.reusing = entry.backend.compile(entry.program, entry.donated)
-        return entry.outputs.rebuild(entry.backend.call(entry.reusing, raws))
+            compiled = entry.reusing[sole] = entry.backend.compile(entry.program, sole)
+        return entry.outputs.rebuild(entry.backend.call(compiled, raws))
 
     # ------------------------------------------------------------------ looking inside
 

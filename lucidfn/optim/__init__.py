@@ -6,6 +6,8 @@
     params = optim.apply_updates(params, updates)
 """
 
+from typing import Any
+
 from lucidfn.optim import (
     adaptive,
     averages,
@@ -52,6 +54,16 @@ __all__ += quasi_newton.__all__
 __all__ += schedules.__all__
 __all__ += transforms.__all__
 __all__ += wrappers.__all__
+
+
+def __getattr__(name: str) -> Any:
+    # Those who come from PyTorch write Adam, lr_scheduler.
+    plain = name.replace("_", "").lower()
+    alike = [n for n in __all__ if n.islower() and n.replace("_", "") == plain]
+    hint = f"; optimizers are functions: optim.{alike[0]}(...)" if alike else ""
+    if name == "lr_scheduler":
+        hint = "; a schedule, such as optim.cosine_decay(1e-3, 1000), is given as learning rate"
+    raise AttributeError(f"module 'lucidfn.optim' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -104,7 +104,11 @@ def each(f: Callable[..., tuple[Any, ...]], updates: Any, states: tuple[Any, ...
     leaves, treedef = tree.flatten(updates, is_leaf=is_none)
     if not leaves:
         return updates, *states
-    columns = [treedef.flatten_up_to(t) for t in (*states, *rest)]
+    try:
+        columns = [treedef.flatten_up_to(t) for t in (*states, *rest)]
+    except ValueError as error:
+        raise ValueError("the optimizer's state is that of other parameters or of other options: "
+                         f"{error}, which is the state's") from None
     n, out = len(states), []
     for u, *xs in zip(leaves, *columns, strict=True):
         skip = u is None or n and xs[0] is None
@@ -249,8 +253,7 @@ def root(x: Any) -> Any:
 
 
 def rate_at(learning_rate: ScalarOrSchedule, count: Any) -> Any:
-    """The value of a learning rate at a step. TypeError if a schedule gives anything but a number.
-    """
+    """The learning rate at a step. TypeError if a schedule gives anything but a number."""
     if not callable(learning_rate):
         return learning_rate
     rate = learning_rate(count)

@@ -114,6 +114,7 @@ def conjugate(x: Any) -> Any:
 def learning_rate(opt_state: Any) -> Any:
     """The learning rate in force: that of the last step. A tuple if the state holds several.
 
+    What else scales the updates, such as `reduce_on_plateau`, is not in it.
     Raises ValueError if it holds none.
 
     >>> from lucidfn import optim

@@ -179,9 +179,10 @@ def inject_hyperparams(factory: Callable[..., GradientTransformation],
                        static_args: tuple[str, ...] = ()) -> Callable[..., GradientTransformation]:
     """`factory` with its numeric hyperparameters kept in the state, as arrays.
 
-    They can be read, replaced between steps without a new trace, and mapped over; functions of the
-    step are evaluated in every step, so that theirs cannot be replaced. Those in `static_args`, and what is no number, stay arguments. Arrays are
-    float64 where parameters are, else float32.
+    They can be read, replaced between steps without a new trace, and mapped over; those given as a
+    function of the step are evaluated in every step, and cannot be replaced. Those in
+    `static_args`, and what is no number, stay arguments. Arrays are float64 where parameters are,
+    else float32.
 
     >>> from lucidfn import optim
     >>> tx = optim.inject_hyperparams(optim.sgd)(learning_rate=0.5)
