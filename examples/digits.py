@@ -1,14 +1,15 @@
-"""Trains a classifier of handwritten digits with pure functions: `python -m examples.digits`.
+"""Trains a classifier of handwritten digits: `python -m examples.digits`.
 
-The model, its loss and the optimizer are plain functions of trees of arrays; `lf.jit` compiles one
-step of training. Shows the progress, a slice of the program of the gradient, and saves a figure.
+The model is a value of `nn`, the optimizer a pair of functions of `optim`; parameters and the state
+of the optimizer are trees of arrays, and `lf.jit` compiles one step of training. Shows the
+progress, a slice of the program of the gradient, and saves a figure.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -18,7 +19,7 @@ import numpy as np
 
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from lucidfn import nn, random, tree
+from lucidfn import nn, optim, random
 
 try:
     import matplotlib
@@ -35,72 +36,48 @@ Batch = tuple[Any, Any]
 State = dict[str, Any]
 
 HIDDEN, BATCH, EPOCHS = 512, 64, 40
-KEEP = 0.5  # the share of hidden units that dropout keeps
-LEARNING_RATE, DECAY1, DECAY2 = 3e-3, 0.9, 0.999
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 0.01
+
+# A description without arrays; `model.init(key)` makes the parameters.
+model = nn.Sequential(
+    nn.Linear(64, HIDDEN), nn.relu, nn.Dropout(0.5),
+    nn.Linear(HIDDEN, 10),
+)
 
 
-# The model and its loss.
-
-
-def init_params(key: Any) -> Params:
-    """Weights drawn so that activations keep their size from layer to layer; biases zero."""
-    key1, key2 = random.split(key)
-    return {
-        "w1": random.normal(key1, (64, HIDDEN)) * 64**-0.5,
-        "b1": lnp.zeros(HIDDEN),
-        "w2": random.normal(key2, (HIDDEN, 10)) * HIDDEN**-0.5,
-        "b2": lnp.zeros(10),
-    }
-
-
-def log_probabilities(params: Params, x: Any, key: Any = None) -> Any:
-    """Logits of one hidden layer, normalised; a key turns on dropout."""
-    h = nn.relu(x @ params["w1"] + params["b1"])
-    if key is not None:
-        h = lnp.where(random.bernoulli(key, KEEP, h.shape), h / KEEP, 0.0)
-    return nn.log_softmax(h @ params["w2"] + params["b2"])
+def predict(params: Params, x: Any, key: Any = None) -> Any:
+    """Logits [N, 10] of pixels [N, 64]; a key turns on dropout."""
+    logits, _ = model.apply(params, {}, x, train=key is not None, key=key)
+    return logits
 
 
 def loss_fn(params: Params, batch: Batch, key: Any = None) -> Any:
     """The mean over the batch of minus the log probability of the right digit."""
     x, y = batch
-    logp = log_probabilities(params, x, key)
-    return -lnp.mean(lnp.take_along_axis(logp, y[..., None], axis=-1))
+    return nn.losses.cross_entropy(predict(params, x, key), y)
 
 
 @lf.jit
 def accuracy(params: Params, batch: Batch) -> Any:
     x, y = batch
-    return lnp.mean(lnp.argmax(log_probabilities(params, x), axis=-1) == y)
+    return nn.metrics.accuracy(predict(params, x), y)
 
 
-# Adam (Kingma and Ba, 2015): the state is a tree, the step a pure function of it.
+def optimizer(steps: int) -> optim.GradientTransformation:
+    """AdamW whose learning rate falls along a cosine to zero at the last step."""
+    return optim.adamw(optim.cosine_decay(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY)
 
 
-def init_state(params: Params) -> State:
-    # Two trees of zeros, not one twice: the step is given its state to overwrite.
-    return {
-        "params": params,
-        "mean": tree.map(lnp.zeros_like, params),
-        "square": tree.map(lnp.zeros_like, params),
-        "step": lnp.zeros(()),
-    }
+def make_train_step(tx: optim.GradientTransformation) -> Callable[..., tuple[State, Any]]:
+    """The compiled step: (state, batch, key) -> (new state, loss)."""
 
+    @partial(lf.jit, donate_argnums=0)  # the memory of the old state holds the new one
+    def train_step(state: State, batch: Batch, key: Any) -> tuple[State, Any]:
+        loss, grads = lf.value_and_grad(loss_fn)(state["params"], batch, key)
+        updates, opt = tx.update(grads, state["opt"], state["params"])
+        return {"params": optim.apply_updates(state["params"], updates), "opt": opt}, loss
 
-@partial(lf.jit, donate_argnums=0)
-def train_step(state: State, batch: Batch, key: Any, rate: float) -> tuple[State, Any]:
-    loss, grads = lf.value_and_grad(loss_fn)(state["params"], batch, key)
-    mean = tree.map(lambda m, g: DECAY1 * m + (1 - DECAY1) * g, state["mean"], grads)
-    square = tree.map(lambda s, g: DECAY2 * s + (1 - DECAY2) * g * g, state["square"], grads)
-    # Both averages start at zero, so that early ones are too small by a known factor.
-    step = state["step"] + 1
-    mean_share, square_share = 1 - DECAY1**step, 1 - DECAY2**step
-
-    def moved(p, m, s):
-        return p - rate * (m / mean_share) / (lnp.sqrt(s / square_share) + 1e-8)
-
-    params = tree.map(moved, state["params"], mean, square)
-    return {"params": params, "mean": mean, "square": square, "step": step}, loss
+    return train_step
 
 
 # Data, training, pictures.
@@ -124,19 +101,17 @@ def shuffled(key: Any, size: int) -> list[np.ndarray]:
 
 def train(key: Any, data: Batch, test: Batch, epochs: int) -> tuple[Params, dict[str, list[float]]]:
     init_key, key = random.split(key)
-    state = init_state(init_params(init_key))
-    history: dict[str, list[float]] = {"loss": [], "train": [], "test": []}
+    params, _ = model.init(init_key)
     x, y = data
+    tx = optimizer(epochs * (len(y) // BATCH))
+    train_step, state = make_train_step(tx), {"params": params, "opt": tx.init(params)}
+    history: dict[str, list[float]] = {"loss": [], "train": [], "test": []}
     progress = tqdm(range(epochs), desc="training", unit="epoch", file=sys.stdout)
     for epoch in progress:
         order_key, dropout_key = random.split(random.fold_in(key, epoch))
-        batches = shuffled(order_key, len(y))
         losses = []
-        for i, rows in enumerate(batches):
-            done = (epoch + i / len(batches)) / epochs
-            rate = LEARNING_RATE * (1 + math.cos(math.pi * done)) / 2
-            batch = x[rows], y[rows]
-            state, loss = train_step(state, batch, random.fold_in(dropout_key, i), rate)
+        for i, rows in enumerate(shuffled(order_key, len(y))):
+            state, loss = train_step(state, (x[rows], y[rows]), random.fold_in(dropout_key, i))
             losses.append(float(loss))
         history["loss"].append(float(np.mean(losses)))
         history["train"].append(float(accuracy(state["params"], data)))
@@ -163,7 +138,7 @@ def print_program(params: Params, batch: Batch, head: int = 14, tail: int = 6) -
 def draw(params: Params, history: dict[str, list[float]], test: Batch, path: Path) -> None:
     """Loss and accuracy by epoch, and test digits with their prediction: wrong ones first, red."""
     x, y = test
-    predicted = np.asarray(lnp.argmax(log_probabilities(params, x), axis=-1))
+    predicted = np.asarray(lnp.argmax(predict(params, x), axis=-1))
     shown = np.argsort(predicted == y, kind="stable")[:24]
     figure = plt.figure(figsize=(11, 5.6), layout="constrained")
     curves, pictures = figure.subfigures(1, 2, width_ratios=[1, 1.2])
@@ -207,6 +182,7 @@ def main() -> None:
     split_key, train_key = random.split(random.key(options.seed))
     data, test = load(split_key)
     print(f"{len(data[1])} digits to train on, {len(test[1])} to test, {HIDDEN} hidden units")
+    nn.summary(model, (1, 64), show=True)
     start = perf_counter()
     params, history = train(train_key, data, test, options.epochs)
     seconds = perf_counter() - start

@@ -32,5 +32,6 @@ def test_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     assert history["test"][-1] >= 0.97
     assert history["loss"][-1] < history["loss"][0] / 10
     printed = capsys.readouterr().out
-    assert "dot_general" in printed and "test accuracy 0.9" in printed
+    assert "Linear(64, 512)" in printed and "dot_general" in printed
+    assert "test accuracy 0.9" in printed
     assert figure.read_bytes().startswith(b"\x89PNG")

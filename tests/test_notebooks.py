@@ -24,7 +24,8 @@ LARGEST = 300_000  # bytes, pictures included
 def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook with fresh outputs; CellExecutionError, with the traceback, if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3",
+    # Streams are joined: of a progress bar the last line is stored.
+    NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True,
                    resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
 
