@@ -27,6 +27,7 @@ from lucidfn.types import (
     dtype_name,
     float32,
     float64,
+    kind_of,
     result_type,
 )
 
@@ -196,8 +197,7 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
             raise ValueError("a nested list has rows of different lengths: "
                              f"{_describe(x)}") from None
         except OverflowError:
-            big = max((v for v in leaves if type(v) is int), key=abs)
-            raise _too_large(big, dtype or default_dtype_of(int)) from None
+            raise _too_large(_misfit(leaves, dtype), dtype or default_dtype_of(int)) from None
     if dtype is None:
         # Of all elements at once: a Python scalar in one row yields to an array in another.
         types = [type_of(unwrap(v))._replace(shape=()) for v in leaves]
@@ -213,6 +213,24 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
            else to_dtype(r, dtype) for r in rows]
     _check_shapes(raw)
     return ops.concatenate(*[ops.reshape(r, shape=(1, *r.shape)) for r in raw], axis=0)
+
+
+def nested_at(x: Sequence[Any], dtype: np.dtype) -> Any:
+    """An array of this dtype from nested lists; each number is rounded once, to that dtype."""
+    leaves: list[Any] = []
+    _leaves_of(x, leaves)
+    widest = max((kind_of(type_of(v).dtype) for v in leaves), default=0)
+    if widest <= kind_of(dtype):
+        return from_nested(x, dtype)
+    return to_dtype(from_nested(x, _WIDEST.get(widest)), dtype)
+
+
+_WIDEST = {1: np.dtype(np.int64), 2: np.dtype(np.float64), 3: np.dtype(np.complex128)}
+
+
+def _misfit(leaves: Sequence[Any], dtype: Any) -> int:
+    info = np.iinfo(dtype or default_dtype_of(int))
+    return next(v for v in leaves if type(v) is int and not info.min <= v <= info.max)
 
 
 def of_scalar(x: Any, dtype: Any = None) -> np.ndarray:
@@ -339,8 +357,8 @@ def asarray(x: Any, dtype: Any = None) -> Any:
         if type(raw) in SCALARS:
             return wrap(raw)
         return wrap(raw, weak_of(x))
-    if isinstance(x, (list, tuple)):
-        return wrap(to_dtype(from_nested(x, None), as_dtype(dtype)))
+    if isinstance(x, (list, tuple, range)):
+        return wrap(nested_at(list(x) if type(x) is range else x, as_dtype(dtype)))
     return wrap(as_raw(x, as_dtype(dtype)))
 
 

@@ -1,6 +1,7 @@
 """The convolution primitive: against a loop, finite differences, its own batches, and JAX."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -171,3 +172,27 @@ def test_flops():
     types = [type_of(x), type_of(w)]
     out = ops.conv.infer(*types, **params)
     assert ops.conv.flops(types, [out], **params) == 2 * (2 * 6 * 6 * 6) * 3 * 3 * 2
+
+
+DEPTHWISE = [((2, 6, 5, 4), (3, 3, 1, 4), dict(stride=(1, 1), padding=((1, 1), (1, 1)),
+                                               x_dilation=(1, 1), w_dilation=(1, 1))),
+             ((2, 7, 5, 4), (3, 2, 1, 4), dict(stride=(2, 3), padding=((2, -1), (0, 1)),
+                                               x_dilation=(1, 2), w_dilation=(2, 1))),
+             ((3, 9, 2), (4, 1, 2), dict(stride=(1,), padding=((0, 0),), x_dilation=(1,),
+                                         w_dilation=(2,)))]
+
+
+@pytest.mark.parametrize(("x", "w", "params"), DEPTHWISE, ids=str)
+def test_depthwise_gradient_by_taps_and_as_a_convolution(x, w, params, monkeypatch):
+    x, w, params = A(*x), A(*w), {**params, "groups": w[-1]}
+    conv = lambda w: [ops.conv(x, w, **params)]
+    out, pull = vjp(conv, [w])
+    ct = A(*out[0].shape)
+    (by_taps,) = pull([ct])
+    monkeypatch.setattr(sys.modules["lucidfn.ops.conv"], "_TAPS", 0)
+    (as_conv,) = vjp(conv, [w])[1]([ct])
+    np.testing.assert_allclose(by_taps, as_conv, rtol=1e-12, atol=1e-12)
+    monkeypatch.undo()
+    check_grads(lambda w: ops.conv(x, ops.mul(w, w), **params), [w])
+    check_batch(lambda w, ct: vjp(conv, [w])[1]([ct])[0], [A(3, *w.shape), A(3, *ct.shape)],
+                [True, True])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lucidfn.backends.numpy import attaining, windows
 from lucidfn.backends.numpy import conv as module
 from lucidfn.backends.numpy.conv import conv, window_max, window_min, window_sum
 
@@ -112,6 +113,10 @@ CASES = [
     ((2, 6, 5, 4), (3, 3, 1, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 4),
     ((2, 6, 5, 4), (3, 3, 1, 8), (2, 2), ((1, 0), (0, 1)), (1, 1), (1, 2), 4),
     ((2, 6, 5, 4), (3, 3, 1, 8), (1, 1), ((2, 2), (2, 2)), (2, 2), (1, 1), 4),
+    ((2, 6, 7, 4), (3, 3, 1, 4), (1, 3), ((1, 1), (1, 1)), (1, 1), (1, 2), 4),
+    ((2, 9, 6), (4, 1, 6), (2,), ((-1, 2),), (1,), (2,), 6),
+    ((2, 9, 6), (4, 1, 6), (1,), ((-1, -2),), (1,), (2,), 6),
+    ((2, 3, 4, 5, 4), (2, 3, 2, 1, 4), (1, 2, 1), ((1, 0),) * 3, (1,) * 3, (1, 1, 2), 4),
     ((2, 6, 5, 1), (5, 5, 1, 3), (1, 1), ((2, 2), (2, 2)), (1, 1), (1, 1), 1),
     ((2, 4, 20, 2), (3, 3, 2, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1),
     ((1, 4, 3, 4, 2), (2, 2, 2, 2, 3), (1, 2, 1), ((1, 0),) * 3, (1, 1, 2), (2, 1, 1), 1),
@@ -261,6 +266,47 @@ def test_windows(case, dtype):
             epsilon = 20 * float(ml_dtypes.finfo(dtype).eps)
             wide = "D" if dtype.kind == "c" else "f8"
             np.testing.assert_allclose(out.astype(wide), want.astype(wide), epsilon, epsilon)
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_windows_in_blocks_of_images(images, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = sample(rng, (5, 6, 7, 2), np.dtype("f4"))
+    one = dict(x_dilation=(1,) * 4, w_dilation=(1,) * 4, window=(1, 3, 2, 1), stride=(1, 2, 1, 1),
+               padding=((0, 0), (1, 1), (0, 1), (0, 0)))
+    whole = [kernel(x, **one) for kernel in (window_sum, window_max, window_min)]
+    monkeypatch.setattr(windows, "_CACHED", 0)
+    monkeypatch.setattr(windows, "_BLOCK", images * x[0].size)
+    for kernel, want in zip((window_sum, window_max, window_min), whole, strict=True):
+        np.testing.assert_array_equal(kernel(x, **one), want)
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [
+    ((2, 2), (2, 2), ((0, 0), (0, 0))), ((2, 3), (2, 3), ((1, 0), (0, 2))),
+    ((2, 2), (3, 3), ((0, 0), (-1, 0))), ((3, 3), (1, 2), ((1, 1), (1, 1)))])
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_spread_with_and_without_overlap(window, stride, padding, block, monkeypatch):
+    monkeypatch.setattr(attaining, "_BLOCK", block)
+    x = np.random.default_rng(0).integers(-2, 3, (3, 7, 8, 2)).astype(np.float64)  # many ties
+    x[0, 0, 0, 0] = np.nan
+    full = dict(window=(1, *window, 1), stride=(1, *stride, 1),
+                padding=((0, 0), *padding, (0, 0)), x_dilation=(1,) * 4, w_dilation=(1,) * 4)
+    y = window_max(x, **full)
+    t = np.random.default_rng(1).standard_normal(y.shape)
+    padded = x
+    for axis in range(4):
+        padded = dilate_and_pad(padded, axis, *full["padding"][axis], 1, np.nan)
+    want, ones = np.zeros_like(padded), (3, 2)
+    for p in np.ndindex(y.shape[1:3]):
+        at = (slice(None), *(slice(i * s, i * s + k) for i, s, k in
+                             zip(p, stride, window, strict=True)))
+        hit = padded[at] == y[:, p[0], p[1]].reshape(ones[0], 1, 1, ones[1])
+        share = t[:, p[0], p[1]] / np.maximum(hit.sum((1, 2)), 1)
+        want[at] += hit * share.reshape(ones[0], 1, 1, ones[1])
+    for axis in range(4):
+        low, high = full["padding"][axis]
+        want = dilate_and_pad(want, axis, -low, -high, 1, 0)
+    np.testing.assert_allclose(attaining.window_spread(t, x, y, **full), want, atol=1e-14)
 
 
 def test_windows_propagate_nan():

@@ -313,3 +313,26 @@ def test_pad_agrees_with_jax():
         widths = tuple(zip(low.tolist(), high.tolist(), inner.tolist(), strict=True))
         want = np.asarray(lax.pad(x, np.float32(2), widths))
         np.testing.assert_array_equal(pad(x, np.float32(2), widths=widths), want)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 2.0])
+def test_scatter_into_one_value_repeated(value):
+    x = np.broadcast_to(np.float32(value), (4, 3))
+    updates = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    for axes, sent in (((0,), updates), ((1,), np.ones((2, 4), np.float32))):
+        indices = np.array([[2], [2]])
+        got = indexing.scatter_add(x, indices, sent, axes=axes, mode="raise")
+        want = indexing.scatter_add(x.copy(), indices, sent, axes=axes, mode="raise")
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+        assert got.flags.writeable and x[0, 0] == value
+
+
+@pytest.mark.parametrize("outside", [[5, 0], [0, -1], [-1, 7]])
+def test_fill_of_pairs_outside(outside):
+    x = np.arange(12.0).reshape(4, 3)
+    indices = np.array([[[1, 2]], [outside]], np.int32)
+    got = indexing.gather(x, indices, axes=(0, 1), mode="fill", fill=-1.0)
+    np.testing.assert_array_equal(got, [[5.0], [-1.0]])
+    added = indexing.scatter_add(x, indices, np.ones((2, 1)), axes=(0, 1), mode="drop")
+    assert added.sum() == x.sum() + 1 and added[1, 2] == 6.0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lucidfn as lf
+import lucidfn.numpy as lnp
 from lucidfn import lax
 
 rng = np.random.default_rng(0)
@@ -427,11 +428,20 @@ def test_errors_name_the_user_line():
 
 
 def test_reduce_window_takes_the_functions_of_lnp():
-    import lucidfn.numpy as lnp
-
     x = A(6)
     program = lf.make_ir(lambda x: lax.reduce_window(x, -INF, lnp.maximum, (2,)))(x)
     assert "window_max" in str(program)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "float32"])
+def test_reduce_window_from_any_bound_is_fast(dtype):
+    x = lnp.array([-3, 2, 5, -1], dtype)
+    for f, bound, want in ((lax.max, 0, [2, 5, 5, 0]), (lax.min, 1, [-3, 1, -1, -1])):
+        run = lambda x: lax.reduce_window(x, bound, f, (2,), padding=((0, 1),))
+        assert run(x).tolist() == want
+        assert "window_" in str(lf.make_ir(run)(x))
+    got = lax.reduce_window(x, lnp.array(4, dtype), lax.max, (2,))
+    assert got.tolist() == [4, 5, 5] and got.dtype == dtype
 
 
 def test_padtype_to_pads():

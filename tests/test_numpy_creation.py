@@ -141,3 +141,52 @@ def test_default_dtype() -> None:
     with lf.config.override(default_float="float64", default_int="int64"):
         assert lnp.zeros(2).dtype == np.float64 and lnp.arange(3).dtype == np.int64
         assert lnp.array([1.5]).dtype == np.float64
+
+
+WIDE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("array", ([0.3],), {}), ("array", ([[0.3, 1], [2, 0.7]],), {}),
+    ("asarray", ((0.1, True),), {}), ("full", (3, 0.3), {}),
+    ("array", ([0.3, np.array(0.5, np.float32), np.float64(0.1)],), {}),
+    ("full", ((2, 2), [0.3, 0.7]), {}), ("arange", (0, 1, 0.1), {}), ("linspace", (0, 0.3, 7), {}),
+    ("linspace", (0.1, 0.7), {"endpoint": False}), ("linspace", (0.1, np.array([1.1, 2])), {}),
+    ("logspace", (-3, 3.3, 9), {}), ("logspace", (0.1, 1, 9), {"base": 2}),
+    ("geomspace", (0.1, 3e3, 9), {}), ("geomspace", (-0.1, -3, 9), {"endpoint": False}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize(("name", "args", "options"), WIDE,
+                         ids=[f"{c[0]}{i}" for i, c in enumerate(WIDE)])
+def test_python_numbers_are_rounded_once(name: str, args: Any, options: Any, dtype: str) -> None:
+    got = getattr(lnp, name)(*args, **options, dtype=dtype)
+    assert got.dtype == dtype
+    want = getattr(np, name)(*args, **options, dtype=dtype)
+    np.testing.assert_allclose(got, want, rtol=4e-15)
+    jitted = lf.jit(lambda: getattr(lnp, name)(*args, **options, dtype=dtype))()
+    np.testing.assert_array_equal(jitted, got)
+
+
+def test_scalars_in_single_precision_are_correctly_rounded() -> None:
+    for name, args in (("linspace", (0.1, 0.7, 99)), ("logspace", (-3, 9, 99)),
+                       ("geomspace", (1e-3, 1e5, 99))):
+        np.testing.assert_array_equal(getattr(lnp, name)(*args),
+                                      getattr(np, name)(*args).astype(np.float32))
+
+
+def test_numbers_in_lists_at_a_given_dtype() -> None:
+    big = 2**60 + 1
+    assert lnp.array([big, 1], "int64").tolist() == [big, 1]
+    assert lnp.array([big, lnp.array(1)], "int64").tolist() == [big, 1]
+    assert lnp.array([2**63], "uint64").tolist() == [2**63]
+    assert lnp.asarray(range(2**33, 2**33 + 2), "int64").tolist() == [2**33, 2**33 + 1]
+    assert lnp.array([2**40, 1.5], "float64").tolist() == [2.0**40, 1.5]
+    assert lnp.array([1.5, -2.5], "int32").tolist() == [1, -2]
+    assert lnp.array([0.5, lnp.array(0)], "bool").tolist() == [True, False]
+    assert lnp.array([[]], "int64").shape == (1, 0)
+    assert lnp.full(2, big, "int64").tolist() == [big, big]
+    assert lnp.arange(2**40, 2**40 + 2, dtype="int64").tolist() == [2**40, 2**40 + 1]
+    assert lnp.linspace(0, 2**40, 3, dtype="int64").tolist() == [0, 2**39, 2**40]
+    assert lf.jit(lambda x: lnp.array([0.3, x], "float64"))(np.array(0.1)).tolist() == [0.3, 0.1]
+    assert lf.grad(lambda x: lnp.array([0.3, x], "float64").sum())(0.1) == 1.0
+    with pytest.raises(OverflowError, match="-1 does not fit uint8"):
+        lnp.array([5, -1], "uint8")

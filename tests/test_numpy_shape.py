@@ -220,3 +220,37 @@ def test_bits(axis: int | None, order: str) -> None:
         got = lf.jit(lambda p: lnp.unpackbits(p, axis, count, order))(packed)  # noqa: B023
         np.testing.assert_array_equal(got, expected)
         assert got.dtype == np.uint8
+
+
+PARTS = [
+    ("split", lambda x: lnp.split(x, 8), 8), ("uneven", lambda x: lnp.array_split(x, 5), 5),
+    ("places", lambda x: lnp.split(x, [0, 3, 3, 7]), 5), ("unstack", lnp.unstack, 8),
+    ("iteration", list, 8), ("lax.split", lambda x: lf.lax.split(x, (3, 5)), 2),
+    ("lax.unstack", lf.lax.unstack, 8),
+]
+
+
+@pytest.mark.parametrize(("name", "parts", "count"), PARTS, ids=[p[0] for p in PARTS])
+def test_a_split_and_its_gradient_are_one_equation_each(name: str, parts: Any, count: int) -> None:
+    x = np.arange(16, dtype=np.float32).reshape(8, 2)
+    total = lambda x: sum([(p * p).sum() * (i + 1) for i, p in enumerate(parts(x))])
+    assert len(parts(lnp.array(x))) == count
+    weights = np.concatenate([np.full(len(p) if np.ndim(p) > 1 else 1, i + 1)
+                              for i, p in enumerate(parts(lnp.array(x)))])
+    for g in (lf.grad(total), lf.jit(lf.grad(total))):
+        np.testing.assert_array_equal(g(x), 2 * x * weights[:, None])
+    rows = lf.vmap(lambda row: lnp.stack([p.sum() for p in parts(row)]))(np.stack([x, 2 * x]))
+    np.testing.assert_array_equal(rows[1], [2 * np.asarray(p).sum() for p in parts(lnp.array(x))])
+    text = str(lf.make_ir(lf.grad(total))(x))
+    assert text.count("split") == 1 and "pad" not in text and "slice" not in text
+
+
+def test_parts_are_not_overwritten_by_the_buffers_of_others() -> None:
+    def f(x: Any) -> Any:
+        a, b = lnp.split(x * 2.0, 2)
+        c = a + 1.0
+        return c * b, a
+
+    x = np.arange(4096, dtype=np.float32)
+    for got, want in zip(lf.jit(f)(x), f(lnp.array(x)), strict=True):
+        np.testing.assert_array_equal(got, want)

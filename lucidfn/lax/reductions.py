@@ -180,7 +180,7 @@ def reduce_window(operand: Any, init_value: Any, computation: Computation,
     """The elements of each window combined by an associative function, as in pooling.
 
     All parameters have one entry for each axis; padding is "SAME", "VALID" or pairs (low, high)
-    and has the value init_value. `lax.add`, `lax.max` and `lax.min` from their identities are fast.
+    and has the value init_value. `lax.max`, `lax.min`, and `lax.add` from 0, are fast.
 
     >>> from lucidfn import lax
     >>> lax.reduce_window([1.0, 3.0, 2.0], -float("inf"), lax.max, (2,)).tolist()
@@ -200,9 +200,12 @@ def reduce_window(operand: Any, init_value: Any, computation: Computation,
     pads = padtype_to_pads(full, reach, stride, padding) if isinstance(padding, str) else padding
     pads = tuple([(int(lo), int(hi)) for lo, hi in pads])
     fast, sign = _WINDOWED.get(_name_of(computation), (None, 0))
-    if fast and kind_of(dtype_of(raw)) != 3 and _is_identity(init, dtype_of(raw), sign):
-        return apply(fast, raw, window=window, stride=stride, padding=pads, x_dilation=base,
-                     w_dilation=dilation, weak=weak_of(operand))
+    known = _is_identity(init, dtype_of(raw), sign)
+    if fast and kind_of(dtype_of(raw)) != 3 and (known or sign):
+        out = apply(fast, raw, window=window, stride=stride, padding=pads, x_dilation=base,
+                    w_dilation=dilation, weak=weak_of(operand))
+        # It does not matter how often init takes part in a maximum or minimum.
+        return out if known else _at_least(out, _initial(init_value, raw), sign)
     start = _initial(init_value, raw)
     x = spread(raw, start, pads, base)
     out_shape = tuple([windows(n, k, s, d) for n, k, s, d in
@@ -213,6 +216,12 @@ def reduce_window(operand: Any, init_value: Any, computation: Computation,
         for at in offsets(window, dilation):
             out = combine(out, [taps(x, at, out_shape, stride)])
     return wrap(out[0], weak_of(operand))
+
+
+def _at_least(x: Any, bound: Any, sign: int) -> Any:
+    raw = unwrap(x)
+    bound = ops.broadcast_to(bound, shape=shape_of(raw))
+    return wrap((ops.max if sign < 0 else ops.min)(raw, bound), weak_of(x))
 
 
 _KNOWN = {id(f): name for name, f in (("add", ew.add), ("max", ew.max), ("min", ew.min),

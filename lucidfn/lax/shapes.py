@@ -211,7 +211,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """The parts of x along an axis, without that axis."""
     raw = array(x)
     at = axis_of(axis, len(shape_of(raw)), "unstack")
-    return tuple([index_in_dim(x, i, at, keepdims=False) for i in range(shape_of(raw)[at])])
+    return tuple([wrap(part, weak_of(x)) for part in ops.unstack(raw, at)])
 
 
 def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Any]:
@@ -222,9 +222,9 @@ def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Any]:
     if sum(parts) != shape_of(raw)[at]:
         raise ShapeError(f"lax.split got {type_of(raw)} and sizes {parts} along axis {at}; they "
                          f"must add up to {shape_of(raw)[at]}, not {sum(parts)}")
-    ends = [sum(parts[:i + 1]) for i in range(len(parts))]
-    return [wrap(ops.slice_axis(raw, at, end - n, end), weak_of(operand))
-            for n, end in zip(parts, ends, strict=True)]
+    if not parts:
+        return []
+    return [wrap(part, weak_of(operand)) for part in ops.split(raw, axis=at, sizes=parts)]
 
 
 def tile(operand: Any, reps: Sequence[int]) -> Any:

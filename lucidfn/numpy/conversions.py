@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lucidfn.array import Array, Donated, wrap
+from lucidfn import ops
+from lucidfn.array import Array, Donated, unwrap, wrap
 from lucidfn.core.messages import (
     array_error,
     assignment_error,
@@ -24,7 +25,7 @@ from lucidfn.core.messages import (
 )
 from lucidfn.core.trace import Tracer, current, eval_trace, leaked
 from lucidfn.errors import ConcretizationTypeError
-from lucidfn.numpy.indexing import getitem, look
+from lucidfn.numpy.indexing import look
 from lucidfn.types import bfloat16, dtype_name, is_key
 
 
@@ -109,8 +110,8 @@ def _rows(x: Any) -> Iterator[Any]:
         for row in x.value:
             yield wrap(row, x.weak)
     else:
-        for i in range(x.shape[0]):
-            yield getitem(x, i)
+        for row in ops.unstack(unwrap(x), 0):
+            yield wrap(row, x.weak)
 
 
 def contains(x: Any, element: Any) -> bool:

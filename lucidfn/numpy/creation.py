@@ -14,7 +14,7 @@ from lucidfn import ops
 from lucidfn.array import Array, as_raw, to_dtype, unwrap, weak_of, wrap
 from lucidfn.array import asarray as _asarray
 from lucidfn.core.messages import integer_error, number_error
-from lucidfn.core.trace import Tracer, dtype_of, shape_of
+from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
 from lucidfn.numpy.elementwise import add, exp, lift, log, multiply, power, sign, subtract
 from lucidfn.numpy.indexing import look
 from lucidfn.numpy.linear import take_diagonal
@@ -24,7 +24,9 @@ from lucidfn.types import (
     bool_,
     default_dtype_of,
     int32,
+    is_inexact,
     kind_of,
+    result_type,
 )
 
 # ------------------------------------------------------------------ static arguments
@@ -152,7 +154,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) 
         weak = dtype is None and type(raw) is not bool
         dtype = default_dtype_of(type(raw)) if dtype is None else as_dtype(dtype)
         return wrap(ops.full(shape=sizes, dtype=dtype, value=to_dtype(raw, dtype)), weak)
-    raw = as_raw(raw, None if dtype is None else as_dtype(dtype))
+    raw = as_raw(raw if dtype is None else _asarray(fill_value, dtype))
     return wrap(ops.broadcast_to(raw, shape=sizes), dtype is None and weak_of(fill_value))
 
 
@@ -238,8 +240,19 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     num = static_int(num, "lnp.linspace")
     if num < 0:
         raise ValueError(f"lnp.linspace: num must not be negative, got {num}")
-    (a, b), _ = lift(start, stop, to_float=True)
-    gaps = num - 1 if endpoint else num
+    work, known = _work_dtype(dtype, start, stop), _known(start, stop)
+    target, gaps = work if dtype is None else as_dtype(dtype), num - 1 if endpoint else num
+    if known is not None:  # in double precision, rounded once
+        out = _rounded(np.linspace(known[0], known[1], num, endpoint), target)
+        step = (known[1] - known[0]) / gaps if gaps else math.nan
+        return (out, Array(np.array(step, work))) if retstep else out
+    a, b = as_raw(start, work), as_raw(stop, work)
+    out = _between(a, b, num, gaps, axis, target)
+    step = 1 / gaps if gaps else math.nan
+    return (out, multiply(subtract(wrap(b), wrap(a)), step)) if retstep else out
+
+
+def _between(a: Any, b: Any, num: int, gaps: int, axis: int, dtype: np.dtype) -> Any:
     shape = np.broadcast_shapes(shape_of(a), shape_of(b))
     t = np.arange(num, dtype=np.float64) / builtins.max(gaps, 1)
     t = t.astype(dtype_of(a)).reshape((num, *[1] * len(shape)))
@@ -247,32 +260,62 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     out = add(multiply(wrap(a), Array((1 - t).astype(t.dtype))), multiply(wrap(b), Array(t)))
     raw = ops.broadcast_to(as_raw(out), shape=(num, *shape))
     raw = ops.move_axis(raw, 0, axis if axis >= 0 else axis + len(shape) + 1)
-    if dtype is not None:
-        target = as_dtype(dtype)
-        raw = to_dtype(ops.floor(raw) if kind_of(target) == 1 else raw, target)
-    out = wrap(raw)
-    if not retstep:
-        return out
-    step = multiply(subtract(wrap(b), wrap(a)), 1 / gaps if gaps else math.nan)
-    return out, step
+    return wrap(to_dtype(ops.floor(raw) if kind_of(dtype) == 1 else raw, dtype))
+
+
+def _known(*xs: Any) -> list[Any] | None:
+    """Python numbers at one type that holds them, None if one is an array."""
+    raws = [unwrap(x) for x in xs]
+    if not all(type(raw) in SCALARS for raw in raws):
+        return None
+    one = complex if any(type(raw) is complex for raw in raws) else float
+    return [one(raw) for raw in raws]
+
+
+def _work_dtype(asked: Any, *xs: Any) -> np.dtype:
+    """What to compute in: the float dtype of the operands, or that asked for if it is wider."""
+    types = [type_of(unwrap(x)) for x in xs]
+    dtype, _ = result_type([t._replace(weak=t.weak or weak_of(x))
+                            for t, x in zip(types, xs, strict=True)])
+    dtype = dtype if is_inexact(dtype) else default_dtype_of(float)
+    wide = dtype if asked is None else as_dtype(asked)
+    return builtins.max(dtype, wide, key=lambda d: (kind_of(d), d.itemsize))
+
+
+def _rounded(exact: np.ndarray, dtype: np.dtype) -> Any:
+    """Values in double precision at the dtype that is wanted."""
+    if kind_of(dtype) == 1:
+        return wrap(to_dtype(np.floor(exact.real), dtype))
+    with np.errstate(all="ignore"):
+        return Array((exact if kind_of(dtype) == 3 else exact.real).astype(dtype))
 
 
 def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0,
              dtype: Any = None, axis: int = 0) -> Any:
     """base ** start to base ** stop, evenly spaced in the exponent."""
-    out = power(base, linspace(start, stop, num, endpoint, axis=axis))
-    return out if dtype is None else wrap(as_raw(out, as_dtype(dtype)))
+    work = _work_dtype(dtype, start, stop, base)
+    target, known = work if dtype is None else as_dtype(dtype), _known(start, stop, base)
+    if known is not None:
+        num = static_int(num, "lnp.logspace")
+        with np.errstate(all="ignore"):
+            exact = np.logspace(known[0], known[1], num, endpoint, known[2])
+        return _rounded(exact, target)
+    exponents = linspace(start, stop, num, endpoint, dtype=work, axis=axis)
+    return wrap(as_raw(power(wrap(as_raw(base, work)), exponents), target))
 
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
               axis: int = 0) -> Any:
     """`num` numbers from start to stop with equal ratios; both must have one sign."""
-    (a, b), _ = lift(start, stop, to_float=True)
-    first, last = wrap(a), wrap(b)
+    work = _work_dtype(dtype, start, stop)
+    target, known = work if dtype is None else as_dtype(dtype), _known(start, stop)
+    if known is not None and type(known[0]) is float and known[0] * known[1] > 0:
+        num = static_int(num, "lnp.geomspace")
+        return _rounded(np.geomspace(known[0], known[1], num, endpoint), target)
+    first, last = wrap(as_raw(start, work)), wrap(as_raw(stop, work))
     side = sign(first)
-    if kind_of(dtype_of(a)) == 3:
-        exponents = linspace(log(first), log(last), num, endpoint, axis=axis)
-        out = exp(exponents)
+    if kind_of(work) == 3:
+        out = exp(linspace(log(first), log(last), num, endpoint, axis=axis))
     else:
         exponents = linspace(log(multiply(first, side)), log(multiply(last, side)), num, endpoint,
                              axis=axis)
@@ -282,7 +325,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
         out = out.at[(*[slice(None)] * at, 0)].set(first)
     if endpoint and num > 1:
         out = out.at[(*[slice(None)] * at, -1)].set(last)
-    return out if dtype is None else wrap(as_raw(out, as_dtype(dtype)))
+    return wrap(as_raw(out, target))
 
 
 def _expand(x: Any, axis: int) -> Any:

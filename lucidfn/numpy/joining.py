@@ -63,9 +63,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     if not raw.shape:
         raise ValueError("lnp.unstack needs an array with axes")
     at = normal_axis(axis, len(raw.shape))
-    rest = raw.shape[:at] + raw.shape[at + 1:]
-    return tuple([wrap(ops.reshape(ops.slice_axis(raw, at, i, i + 1), shape=rest), weak_of(x))
-                  for i in range(raw.shape[at])])
+    return tuple([wrap(part, weak_of(x)) for part in ops.unstack(raw, at)])
 
 
 def vstack(tup: Any, dtype: Any = None) -> Any:
@@ -151,8 +149,12 @@ def _split(name: str, ary: Any, where: Any, axis: int) -> list[Any]:
                              "lnp.array_split makes nearly equal ones")
         short, longer = divmod(n, parts)
         edges = [i * short + builtins.min(i, longer) for i in range(parts + 1)]
-    return [wrap(ops.slice_axis(raw, at, a, builtins.max(a, b)), weak_of(ary))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    if len(spans) > 1 and all(a <= b for a, b in spans):
+        cut = ops.split(raw, axis=at, sizes=tuple([b - a for a, b in spans]))
+    else:  # the whole, or indices out of order, whose parts overlap
+        cut = [ops.slice_axis(raw, at, a, builtins.max(a, b)) for a, b in spans]
+    return [wrap(part, weak_of(ary)) for part in cut]
 
 
 def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:

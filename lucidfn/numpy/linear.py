@@ -238,9 +238,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
 
 
 def _coordinates(x: Any) -> list[Any]:
-    last = x.ndim - 1
-    parts = [ops.reshape(ops.slice_axis(x, last, i, i + 1), shape=x.shape[:-1])
-             for i in range(x.shape[-1])]
+    parts = ops.unstack(x, x.ndim - 1)
     return parts if len(parts) == 3 else [*parts, None]
 
 

@@ -40,8 +40,7 @@ def polyval(p: Any, x: Any, *, unroll: int = 16) -> Any:
     if c.ndim < 1:
         raise ValueError(f"lnp.polyval takes an array of coefficients, got shape {c.shape}")
     out = ops.zeros(shape_of(x), x.dtype)
-    for i in range(c.shape[0]):
-        term = ops.reshape(ops.slice_axis(c, 0, i, i + 1), shape=tuple(c.shape[1:]))
+    for term in ops.unstack(c, 0):
         out = ops.add(ops.mul(out, x), term)
     return wrap(out, weak)
 

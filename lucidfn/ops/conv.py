@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from lucidfn.core.trace import dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
+from lucidfn.ops.contract import dot_general
+from lucidfn.ops.elementwise import zero_like
 from lucidfn.ops.families import Bilinear
-from lucidfn.ops.shape import flip, merge_axes, move_axis, permute, split_axis, zeros
+from lucidfn.ops.shape import (
+    concatenate,
+    flip,
+    merge_axes,
+    move_axis,
+    pad,
+    permute,
+    reshape,
+    slice_,
+    split_axis,
+    zeros,
+)
 from lucidfn.types import ArrayType, dtype_name, kind_of
 
 Ints = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
+
+# The gradient of a depthwise window of more elements is a convolution itself.
+_TAPS = 64
 
 
 def dilated(size: int, step: int) -> int:
@@ -74,6 +91,9 @@ class Conv(Bilinear):
         # The window's gradient is a convolution over the batch: N plays the channel, the group
         # moves in front of it, and stride and window dilation trade places.
         n, pads = len(stride), []
+        if w.shape[-2:] == (1, groups) and 1 < groups <= w.size <= _TAPS * groups and 0 not in (
+                shape_of(ct)):
+            return by_taps(ct, x, w, stride, padding, x_dilation, w_dilation)
         for i, (lo, _) in enumerate(padding):
             total = (dilated(shape_of(ct)[1 + i], stride[i]) + dilated(w.shape[i], w_dilation[i])
                      - 1 - dilated(shape_of(x)[1 + i], x_dilation[i]))
@@ -106,6 +126,26 @@ class Conv(Bilinear):
 
     def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], **_: Any) -> int:
         return 2 * outs[0].size * math.prod(types[1].shape[:-1])
+
+
+def by_taps(ct: Any, x: Any, w: ArrayType, stride: Ints, padding: Pads, x_dilation: Ints,
+            w_dilation: Ints) -> Any:
+    """The gradient of a depthwise window: for each tap the products of ct and what it met in x."""
+    n, shape, last = len(stride), shape_of(ct), len(stride) + 1
+    widths = [(0, 0, 0), *[(*p, d - 1) for p, d in zip(padding, x_dilation, strict=True)],
+              (0, 0, 0)]
+    if any(width != (0, 0, 0) for width in widths):
+        x = pad(x, zero_like(x), widths=tuple(widths))
+    found = []
+    for place in itertools.product(*map(range, w.shape[:n])):
+        start = (0, *[k * d for k, d in zip(place, w_dilation, strict=True)], 0)
+        step = (1, *stride, 1)
+        stop = tuple([a + (m - 1) * s + 1 for a, m, s in zip(start, shape, step, strict=True)])
+        met = slice_(x, start=start, stop=stop, stride=step)
+        summed = tuple(range(last))
+        out = dot_general(met, ct, contract=(summed, summed), batch=((last,), (last,)))
+        found.append(reshape(out, shape=(1, w.shape[-1])))
+    return reshape(concatenate(*found, axis=0), shape=w.shape)
 
 
 def adjoint_padding(n: int, k: int, m: int, stride: int, padding: tuple[int, int],

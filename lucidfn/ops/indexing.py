@@ -65,7 +65,8 @@ class Gather(Linear):
 
     def transpose(self, ct: Any, x: Any, indices: Any, *, axes: Axes, mode: str,
                   fill: Any) -> list[Any]:
-        zero = zeros(x.type.shape, x.type.dtype)
+        # Zeros that take no memory: a backend makes its own copy to add to.
+        zero = broadcast_to(zeros((), x.type.dtype), shape=x.type.shape)
         return [scatter_add(zero, indices, ct, axes=axes, mode=GATHER_MODES[mode]), None]
 
     def batch(self, size: int, batched: Sequence[bool], x: Any, indices: Any, *, axes: Axes,

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from .precision import widened
 from .windows import Padding
 
 Index = tuple[slice, ...]
+
+# Elements of one block of images.
+_BLOCK = 2**20
 
 
 def window_share(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequence[int],
@@ -43,18 +47,48 @@ def window_spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequen
     dtype, shape = x.dtype, x.shape
     t, x, y = widened(t), widened(x), widened(y)
     widths = [(*p, d - 1) for p, d in zip(padding, x_dilation, strict=True)]
-    x = pad(x, np.nan, widths=widths)
-    count, found = _counter(window, y.shape), []
-    for index in _taps(window, stride, w_dilation, y.shape):
-        found.append((index, np.equal(x[index], y)))
-        count += found[-1][1]
-    part = t / _divisor(count, t)
+    x, t = pad(x, np.nan, widths=widths), np.asarray(t, order="C")
     out = np.zeros(x.shape, x.dtype)
-    for index, at in found:
-        out[index] += select(at, part, 0.0)
+    if y.size:
+        geometry = window, stride, w_dilation
+        for images in _blocks(x.shape, y.shape, *geometry):
+            _spread(t[images], x[images], y[images], out[images], *geometry)
     inside = pad(out, 0, widths=[(-low, -high, 0) for low, high in padding])
     inside = inside[tuple(slice(None, None, d) for d in x_dilation)]
     return inside.reshape(shape).astype(dtype, copy=False)
+
+
+def _blocks(full: Sequence[int], shape: Sequence[int], window: Sequence[int],
+            stride: Sequence[int], dilation: Sequence[int]) -> Iterator[Any]:
+    """Slices of the first axis that no window straddles, small enough to stay cached."""
+    if not shape or (window[0], stride[0], full[0]) != (1, 1, shape[0]):
+        yield ...
+        return
+    count = max(1, _BLOCK * full[0] // max(1, math.prod(full)))
+    for first in range(0, full[0], count):
+        yield slice(first, first + count)
+
+
+def _spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, out: np.ndarray, window: Sequence[int],
+            stride: Sequence[int], dilation: Sequence[int]) -> None:
+    """Adds to out, which is 0; where no two windows meet it is written once."""
+    taps = list(_taps(window, stride, dilation, y.shape))
+    found = [np.equal(x[index], y, out=np.empty(y.shape, bool)) for index in taps]
+    count = _counter(window, y.shape)
+    for at in found:
+        np.add(count, at.view(np.uint8), out=count)
+    part = t if count.max() < 2 else t / _divisor(count, t)
+    word = np.dtype(f"i{t.itemsize}")
+    part, apart = part.view(word), all(
+        (k - 1) * d < s for k, d, s in zip(window, dilation, stride, strict=True))
+    for index, at in zip(taps, found, strict=True):
+        kept = at.astype(word)
+        np.negative(kept, out=kept)  # all bits of what is kept, none of the rest
+        if apart:
+            np.bitwise_and(kept, part, out=out.view(word)[(*index, ...)])
+        else:
+            np.bitwise_and(kept, part, out=kept)
+            np.add(out[index], kept.view(t.dtype), out=out[(*index, ...)])
 
 
 def _counter(window: Sequence[int], shape: Sequence[int]) -> np.ndarray:

@@ -18,6 +18,8 @@ Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 # Below this many multiplications the plain integer loop wins over the detour through float64.
 _SMALL_INTEGER_PRODUCT = 20_000
 _EXACT_IN_DOUBLE = 2.0**53
+# Terms that are added one after another.
+_TERMS = 2048
 
 
 def dot_general(
@@ -136,8 +138,11 @@ def _batched_plan(
     rows_end = shared + len(x_free)
     # One row axis, one contracted axis, one column axis: matmul takes the views as they are.
     plain = inner == len(x_free) == len(y_free) == 1
+    columns_of = dtype.kind in "fc" and _columns_plan(x_rank, y_rank, x_axes, y_axes, batch)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if columns_of and x.size and x.strides[-1] == y.strides[-1] == x.itemsize:
+            return columns_of(x, y)
         x = x.transpose(x_order)
         y = y.transpose(y_order)
         if plain:
@@ -147,6 +152,31 @@ def _batched_plan(
         x = x.reshape((*lead, math.prod(rows), size))
         y = y.reshape((*lead, size, math.prod(columns)))
         return matmul(_for_blas(x), _for_blas(y)).reshape(lead + rows + columns)
+
+    return run
+
+
+def _columns_plan(
+    x_rank: int, y_rank: int, x_axes: Axes, y_axes: Axes, batch: tuple[Axes, Axes]
+) -> Product | None:
+    """Products of columns, where all that stays is batch and lies last: no matrices for BLAS."""
+    lead = x_rank - len(batch[0])
+    last = tuple(range(lead, x_rank))
+    if x_rank != y_rank or batch != (last, last) or len(x_axes) != lead or x_axes != y_axes:
+        return None
+    every = [*range(x_rank)]
+
+    def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        # The last of the axes is summed at the end: long inner loops, and less rounding.
+        kept = lead - 1 if lead > 1 and x.shape[lead - 1] <= _TERMS else lead
+        terms = math.prod(x.shape[:kept])
+        rows = max(1, len(x) * _TERMS // max(1, terms))
+        parts = [
+            np.einsum(x[i : i + rows], every, y[i : i + rows], every, every[kept:])
+            for i in range(0, len(x), rows)
+        ]
+        total = np.add.reduce(parts) if len(parts) > 1 else np.asarray(parts[0])
+        return np.add.reduce(total) if kept < lead else total
 
     return run
 

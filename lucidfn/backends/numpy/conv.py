@@ -24,7 +24,7 @@ Padding = Sequence[tuple[int, int]]
 
 # Elements of one block of columns, and of one block of a depthwise convolution.
 _COLUMNS = 2**18
-_DEPTHWISE_BLOCK = 2**16
+_DEPTHWISE_BLOCK = 2**17
 # Runs of fewer elements than this are copied channel by channel instead.
 _SHORT_RUN = 13
 
@@ -302,19 +302,42 @@ def _depthwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
         x = x.repeat(w.shape[-1] // x.shape[-1], axis=-1)
     count, channels = x.shape[0], x.shape[-1]
     positions, window = geometry.positions, geometry.window
-    out = np.empty((count, *positions, channels), x.dtype)
+    out = np.empty((count, *positions[:-1], positions[-1] * channels), x.dtype)
     # Taps repeated along the last positions: the inner loops run over rows, not channels.
-    taps = w.repeat(positions[-1], axis=-2)
+    taps = w.repeat(positions[-1], axis=-2).reshape(*window, -1)
+    step, spread = geometry.stride[-1], geometry.w_dilation[-1]
+    reach = (positions[-1] - 1) * step + 1
     images = max(1, _DEPTHWISE_BLOCK // math.prod(out.shape[1:]))
-    scratch = np.empty((min(images, count), *out.shape[1:]), x.dtype)
     for first, padded in _padded_blocks(x, geometry, images):
-        view = _windows(padded, 1, positions, geometry.stride, window, geometry.w_dilation)[0]
         target = out[first : first + len(padded)]
-        for offset in np.ndindex(window):
-            shifted = view[(...,) + offset + (slice(None),)]
-            if any(offset):
-                product = np.multiply(shifted, taps[offset], out=scratch[: len(padded)])
-                np.add(target, product, out=target)
+        if step == 1:
+            _add_taps(padded, taps, geometry, target)
+            continue
+        for k in range(window[-1]):  # the positions of one column of taps, side by side
+            start = k * spread
+            column, part = padded[..., start : start + reach : step, :], taps[..., k : k + 1, :]
+            if k == 0:
+                _add_taps(column, part, geometry, target)
             else:
-                np.multiply(shifted, taps[offset], out=target)
-    return out
+                np.add(target, _add_taps(column, part, geometry), out=target)
+    return out.reshape(count, *positions, channels)
+
+
+def _add_taps(
+    padded: np.ndarray, taps: np.ndarray, geometry: _Geometry, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The sum over taps, in one pass each; neighbours on the last axis of space are one apart."""
+    image, *space, row, channel = padded.strides
+    if row != padded.shape[-1] * channel:
+        padded = np.ascontiguousarray(padded)
+        image, *space, row, channel = padded.strides
+    steps = (s * k for s, k in zip(space, geometry.stride, strict=False))
+    spreads = (s * k for s, k in zip((*space, row), geometry.w_dilation, strict=True))
+    n = len(taps.shape) - 1
+    view = as_strided(
+        padded,
+        (len(padded), *geometry.positions[:-1], *taps.shape),
+        (image, *steps, *spreads, channel),
+    )
+    places = [*range(n), 2 * n]
+    return np.einsum(view, [*range(2 * n + 1)], taps, [*range(n, 2 * n + 1)], places, out=out)

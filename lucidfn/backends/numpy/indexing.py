@@ -95,9 +95,16 @@ def _inside(indices: np.ndarray, sizes: Axes) -> np.ndarray | None:
     """Which index tuples lie in [0, size) on every axis; None when all of them do."""
     if not indices.size:
         return None
-    low, high = _extremes(indices)
-    if all(a >= 0 and b < n for a, b, n in zip(low, high, sizes, strict=True)):
-        return None
+    if len(sizes) == 1:
+        (low,), (high,) = _extremes(indices)
+        if low >= 0 and high < sizes[0]:
+            return None
+    else:
+        try:  # far cheaper than the extremes of each column
+            np.ravel_multi_index(tuple([indices[..., j] for j in range(len(sizes))]), sizes)
+            return None
+        except ValueError:
+            pass
     return ((indices >= 0) & (indices < np.array(sizes))).all(axis=-1)
 
 
@@ -143,7 +150,7 @@ def _scatter(
         x, updates = x.astype(SINGLE), updates.astype(SINGLE)
     leading = axes == tuple(range(len(axes)))
     order = axes + tuple(axis for axis in range(x.ndim) if axis not in axes)
-    out = np.array(x if leading else x.transpose(order), order="C")
+    out = _own_copy(x if leading else x.transpose(order))
     sizes, rest = out.shape[: len(axes)], out.shape[len(axes) :]
     width = math.prod(rest)
     count = math.prod(indices.shape[:-1])
@@ -157,6 +164,12 @@ def _scatter(
     if not leading:
         out = out.transpose(sorted(range(x.ndim), key=order.__getitem__))
     return out if out.dtype == dtype else out.astype(dtype)
+
+
+def _own_copy(x: np.ndarray) -> np.ndarray:
+    if x.size and not any(x.strides) and not x[(0,) * x.ndim].tobytes().strip(b"\0"):
+        return np.zeros(x.shape, x.dtype)  # fresh zero pages, never read
+    return np.array(x, order="C")
 
 
 def _places(

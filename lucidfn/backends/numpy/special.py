@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lucidfn.backends.numpy.special_base import blockwise, exponential
+from lucidfn.backends.numpy.precision import HALVES
+from lucidfn.backends.numpy.special_base import BLOCK, blockwise, exponential
 from lucidfn.backends.numpy.special_bessel import bessel_i0e, bessel_i1e, i0, i1
 from lucidfn.backends.numpy.special_beta import betainc
 from lucidfn.backends.numpy.special_erf import erf, erf_inv, erfc
@@ -44,12 +45,30 @@ __all__ = [
 ]
 
 
+# By size of an element: what e^-x still holds.
+_LOGISTIC_LEAST = {4: -87.0, 8: -708.0}
+
+
 def logistic(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), real or complex, without overflow and accurate in both tails."""
-    return blockwise(_logistic_complex if x.dtype.kind == "c" else _logistic, x)
+    if x.dtype.kind == "c":
+        return blockwise(_logistic_complex, x)
+    if 0 < x.size <= BLOCK and x.ndim and x.dtype not in HALVES:
+        return _logistic(x)
+    return blockwise(_logistic, x)
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:
+    # Far to the left e^-x would overflow; NaN is sent there too.
+    if not x.min() > _LOGISTIC_LEAST[x.itemsize]:
+        return _logistic_of_any(x)
+    out = np.negative(x)
+    np.exp(out, out=out)
+    out += 1.0
+    return np.reciprocal(out, out=out)
+
+
+def _logistic_of_any(x: np.ndarray) -> np.ndarray:
     # e^min(x, 0) / (1 + e^-|x|) is both 1 / (1 + e^-x) and e^x / (1 + e^x), whichever is stable.
     return exponential(np.minimum(x, 0.0)) / (1.0 + np.exp(-np.abs(x)))
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ Padding = Sequence[tuple[int, int]]
 
 # Longer windows are not reduced tap by tap.
 _FEW_TAPS = 8
+# Arrays of more bytes are reduced in blocks of so many elements.
+_CACHED = 2**23
+_BLOCK = 2**18
 
 
 def window_positions(size: int, window: int, stride: int, dilation: int) -> int:
@@ -83,14 +87,29 @@ def _window_reduce(
     x_dilation: Sequence[int],
     w_dilation: Sequence[int],
 ) -> np.ndarray:
+    """The reduction of windows, a few images at a time, so that what is between stays cached."""
+    axes = list(zip(window, stride, padding, x_dilation, w_dilation, strict=True))
+    if x.nbytes <= _CACHED or axes[0] != (1, 1, (0, 0), 1, 1):
+        return _reduce_axes(ufunc, identity, x, axes)
+    images = max(1, _BLOCK * len(x) // x.size)
+    first = _reduce_axes(ufunc, identity, x[:images], axes)
+    out = np.empty((len(x), *first.shape[1:]), x.dtype)
+    out[:images] = first
+    for at in range(images, len(x), images):
+        out[at : at + images] = _reduce_axes(ufunc, identity, x[at : at + images], axes)
+    return out
+
+
+def _reduce_axes(
+    ufunc: np.ufunc, identity: float | int | bool, x: np.ndarray, axes: Sequence[Any]
+) -> np.ndarray:
     dtype, x = x.dtype, widened(x)
     # Windows are boxes: one axis after the other does the work of all.
-    for axis, (low, high) in enumerate(padding):
-        if low or high or x_dilation[axis] > 1:
+    for axis, (k, s, (low, high), spread, d) in enumerate(axes):
+        if low or high or spread > 1:
             widths = [(0, 0, 0)] * x.ndim
-            widths[axis] = low, high, x_dilation[axis] - 1
+            widths[axis] = low, high, spread - 1
             x = pad(x, np.asarray(identity, x.dtype), widths=widths)
-        k, s, d = window[axis], stride[axis], w_dilation[axis]
         if k == s == 1:
             continue
         count = window_positions(x.shape[axis], k, s, d)
