@@ -156,14 +156,14 @@ def _check_inputs(fun: Any, select: Selected, picked: Any, raws: Sequence[Any],
 
 
 def _seed(fun: Any, flat: _Flat, outs: Sequence[Any], holomorphic: bool) -> Any:
-    if len(outs) != 1 or flat.out_leaves[0] is None:
+    if len(outs) != 1 or flat.out_leaves[0] is None or flat.out_tree.num_nodes != 1:
         what = "a scalar" if flat.n == 0 else "one scalar"
-        hint = " (return (loss, aux) with has_aux=True)" if flat.n > 1 else ""
+        hint = " (return (loss, aux) with has_aux=True)" if flat.n else ""
         if flat.n == 0 and str(flat.out_tree) == "PyTreeDef(None)":
             raise TypeError(f"grad of {name_of(fun)}: it must return a scalar, and it returned "
                             "None; is its `return` missing?")
         raise TypeError(f"grad of {name_of(fun)}: it must return {what}, got a tree with "
-                        f"{flat.n} leaves: {flat.out_tree}{hint}")
+                        f"{flat.n} {'leaf' if flat.n == 1 else 'leaves'}: {flat.out_tree}{hint}")
     t = type_of(outs[0])
     if t.shape != ():
         raise TypeError(f"grad of {name_of(fun)}: it must return a scalar, got {t}. Reduce it, for "

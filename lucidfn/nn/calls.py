@@ -38,6 +38,17 @@ ELSEWHERE = {
     **dict.fromkeys(("bind", "init_with_output", "tabulate"),
                     "here are model.init(key), model.apply(params, state, x) and nn.summary"),
 }
+# Options of other libraries that layers do not take.
+OPTIONS = {
+    "dim": "it is axis here", "start_dim": "it is start_axis here",
+    "end_dim": "it is end_axis here", "features": "it is the second argument, out_features",
+    "use_bias": "it is bias here", "kernel_init": "it is weight_init here",
+    "rate": "it is p here", "use_running_average": "train=... of model.apply is its contrary",
+    "rngs": f"the key goes into init: {MAKE}",
+    "inplace": "arrays are immutable, layers always return new ones",
+    **dict.fromkeys(("dtype", "device", "param_dtype"),
+                    "parameters are arrays of yours: tree.map(lambda p: p.astype(dtype), params)"),
+}
 # What users of other libraries look for in the package.
 RENAMED = {
     "Module": "a layer made of layers derives from nn.Composite, one with parameters of its own "
@@ -75,13 +86,28 @@ def refuse_assignment(layer: Any, name: str, value: Any = None) -> None:
     raise FrozenInstanceError(
         f"cannot set {name!r}: layers are frozen. Arguments of {me} are declared as {name}: type "
         f"in the class; children go into def children(self): return {{{name!r}: ...}}; a copy "
-        f"with other values is dataclasses.replace(layer, {name}=...)")
+        f"with other values is dataclasses.replace(layer, {name}=...). In __post_init__ there is "
+        f"self.set({name!r}, value)")
 
 
 def unknown(module: str, name: str) -> AttributeError:
     """The error for a name that other libraries have in their `nn`."""
     hint = f"; {RENAMED[name]}" if name in RENAMED else ""
     return AttributeError(f"module {module!r} has no attribute {name!r}{hint}")
+
+
+def hinted(init: AnyFunction) -> AnyFunction:
+    """A constructor that notes on its errors what options of other libraries are here."""
+    @wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as e:
+            for name in kwargs:
+                if name in OPTIONS and f"unexpected keyword argument {name!r}" in str(e):
+                    e.add_note(f"{name}: {OPTIONS[name]}")
+            raise
+    return __init__
 
 
 def check_class(cls: type, layer: type) -> None:
@@ -104,10 +130,14 @@ def checked_apply(apply: AnyFunction) -> AnyFunction:
         if len(args) < 2 or type(args[0]) is not dict or type(args[1]) is not dict:
             check_trees(self, dict(zip(("params", "state"), args, strict=False)) | kwargs)
         try:
-            return apply(self, *args, **kwargs)
+            result = apply(self, *args, **kwargs)
+            if type(result) is not tuple or len(result) != 2:
+                raise self.error(f"returned {described(result)} from apply, expected the pair "
+                                 "(outputs, state)")
+            return result
         except KeyError as e:
             self.check_params(args[0] if args else kwargs["params"], e)
-            explain_key_error(self)
+            explain_key_error(self, args[1] if len(args) > 1 else kwargs.get("state"))
             raise
         except TypeError as e:
             if isinstance(unwrap(kwargs.get("train", False)), Tracer):
@@ -137,8 +167,16 @@ def add_shapes(layer: Any, args: tuple[Any, ...], error: Exception) -> None:
         error.add_note(f"{layer.headline()} got {'; '.join(found)}")
 
 
-def explain_key_error(layer: Any) -> None:
-    """LayerError for a layer with layers in its fields that does not make their parameters."""
+def noted(inputs: tuple[Any, ...]) -> str:
+    """A remark on inputs that are tuples, which functions of arrays rarely take."""
+    sizes = [len(x) for x in inputs if isinstance(x, tuple)]
+    return f", which got a tuple of {sizes[0]}" if sizes else ""
+
+
+def explain_key_error(layer: Any, state: Any) -> None:
+    """LayerError where state is missing, or nobody makes the parameters of layers in fields."""
+    for name in layer.init_state():
+        layer.need_state(state, name)
     held = [name for name in layer.__dataclass_fields__
             if hasattr(getattr(layer, name), "init_params")]
     if held and not hasattr(layer, "named_children") and not layer.init_params(None):
@@ -206,6 +244,10 @@ def check_key(layer: Any, key: Any, call: str, cause: Exception, optional: bool 
 def check_arguments(layer: Any, apply: AnyFunction, args: tuple[Any, ...],
                     kwargs: dict[str, Any]) -> None:
     """LayerError if the arguments do not fit the signature of what they went to."""
+    absent = [name for name in ("params", "state")[len(args):] if name not in kwargs]
+    if absent:
+        raise layer.error(f"got no {' and no '.join(absent)} in apply: {MAKE}, then "
+                          f"{APPLY}") from None
     own = {k: v for k, v in kwargs.items() if k not in KEYWORDS}
     inputs = args[2:]
     shown = ", ".join([*map(described, inputs), *(f"{k}={described(v)}" for k, v in own.items())])

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, dataclass_transform
+
+import numpy as np
 
 from lucidfn import random
 from lucidfn.api.inspect import eval_shape
@@ -73,6 +75,8 @@ class Layer:
         super().__init_subclass__(**kwargs)
         calls.check_class(cls, Layer)
         dataclass(frozen=True, repr=False)(cls)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = calls.hinted(cls.__init__)  # type: ignore[method-assign]
         cls.__setattr__ = cls.__delattr__ = calls.refuse_assignment  # type: ignore
         if "apply" in cls.__dict__:  # so that errors say how to call it
             cls.apply = calls.checked_apply(cls.apply)  # type: ignore[method-assign]
@@ -80,8 +84,9 @@ class Layer:
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if isinstance(value, list):  # so that it is hashable
-                self.set(field.name, value := tuple(value))
+            if isinstance(value, (list, np.generic)):  # so that it is hashable, and prints well
+                value = tuple(value) if isinstance(value, list) else value.item()
+                self.set(field.name, value)
             try:
                 hash(value)
             except TypeError:
@@ -157,8 +162,8 @@ class Layer:
         """Raise unless x has the axes of the layout ("N H W C"; "... C": any number before C) and
         that many channels on the last."""
         if isinstance(x, tuple) and any(hasattr(v, "shape") for v in x):
-            raise self.error(f"got a tuple of {len(x)}, expected one array. Recurrent layers, among "
-                             "others, return (outputs, state): in a Composite, y, _ = run.name(x)")
+            raise self.error(f"got a tuple of {len(x)}, expected one array. Some layers, such as "
+                             "LSTM, return (outputs, state): in a Composite, y, _ = run.name(x)")
         shape, names = typeof(x).shape, layout.split()
         free = names[0] == "..."
         fits = len(shape) >= len(names) - 1 if free else len(shape) == len(names)
@@ -333,15 +338,16 @@ class Run:
     def key(self, name: str) -> Any:
         """A random key of that name; without one LayerError in training, else None."""
         key = self.layer.need_key(self._key) if self.train else self._key
-        return None if key is None else random.fold_in(key, name)
+        return None if key is None else random.fold_in(key() if callable(key) else key, name)
 
     def _call(self, name: str, child: Layer, inputs: tuple[Any, ...],
               kwargs: dict[str, Any]) -> Any:
         count = self._calls[name] = self._calls.get(name, 0) + 1
-        draws = child.stochastic or isinstance(child, Composite)  # its forward may use run.key
-        key = None
-        if draws and self._key is not None:
-            key = self.key(name if count == 1 else f"{name}#{count}")
+        key, named = None, name if count == 1 else f"{name}#{count}"
+        if child.stochastic:
+            key = None if self._key is None else self.key(named)
+        elif type(child).apply is Composite.apply and self._key is not None:
+            key = partial(self.key, named)  # made if its forward asks for it
         params, state = self.params.get(name, {}), self.state.get(name, {})
         watcher = _watcher.get()
         if watcher is not None:
@@ -353,7 +359,8 @@ class Run:
             raise e.within(name) from e.__cause__
         except Exception as e:
             if not isinstance(child, Composite):  # one note, for the innermost layer
-                e.add_note(f"in layer {name!r} of {type(self.layer).__name__}: {child.headline()}")
+                e.add_note(f"in layer {name!r} of {type(self.layer).__name__}: {child.headline()}"
+                           + calls.noted(inputs))
             raise
         if watcher is not None:
             call.outputs = out

@@ -122,7 +122,12 @@ def summary(model: Layer, *input_shapes: Any, dtype: Any = None, depth: int | No
         with watching(watcher):
             return model.apply(params, state, *inputs, train=train, key=key, **kwargs)[0]
 
-    program, out = make_ir(run, return_shape=True)(params, state, *inputs)
+    try:
+        program, out = make_ir(run, return_shape=True)(params, state, *inputs)
+    except TypeError as e:
+        if dtype is None and not any(hasattr(x, "dtype") for x in input_shapes):
+            e.add_note("summary took the inputs as floats; for token ids: dtype='int32'")
+        raise
     rows = tuple(watcher.rows) if isinstance(model, Composite) else ()
     found = Summary(model, types_of(inputs), types_of(out), rows or _single(model, params, state,
                     inputs, out, program), size_of(params), size_of(state),

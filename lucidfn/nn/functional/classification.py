@@ -111,7 +111,8 @@ def _rows_and_labels(name: str, logits: Any, target: Any, axis: int) -> tuple[An
         raise ShapeError(f"{name} got the scalar {typeof(logits)}; it needs an axis of classes")
     at = normal_axis(axis, len(shape_of(logits)))
     if typeof(target).dtype == bool and typeof(target).shape == shape_of(logits):
-        raise _misshapen(name, shape_of(logits), shape_of(logits), (), at)
+        lead = shape_of(logits)[:at] + shape_of(logits)[at + 1:]
+        raise _misshapen(name, shape_of(logits), shape_of(logits), lead, at)
     labels = integers(name, "labels", target)
     rows, lead = joined_rows(logits, at)
     if shape_of(labels) != lead:

@@ -192,7 +192,7 @@ class Heads(Composite):
         out, weights, _ = attend(heads_first(q), heads_first(k), heads_first(v), None,
                                  None if added is None else unwrap(added), seen, self.dropout, drop)
         out = wrap(heads_first(out), weak)
-        return run.out_proj(out.reshape(*out.shape[:2], -1)), wrap(weights, weak), cache
+        return run.out_proj(out.reshape(*out.shape[:2], self.embed_dim)), wrap(weights, weak), cache
 
     def with_extra_keys(self, run: Run, k: Any, v: Any, seen: Any, added: Any) -> tuple[Any, ...]:
         """Keys, values and masks with keys of the layer's own, if it has any."""

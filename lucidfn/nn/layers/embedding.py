@@ -63,7 +63,8 @@ class Embedding(_Table):
     def attend(self, params: Params, x: Any) -> Any:
         """Scores of all integers, x @ weight^T: [..., embedding_dim] to [..., num_embeddings].
 
-        For language models whose output layer shares the embedding's weight.
+        For language models whose output layer shares the embedding's weight: in a Composite,
+        `self.named_children["embedding"].attend(run.params["embedding"], x)`.
         """
         self.expect(x, "... C", self.embedding_dim)
         return lnp.matmul(x, params["weight"].T)

@@ -48,8 +48,8 @@ class Loss:
         for field in fields(self):  # type: ignore[arg-type]
             value = _plain(f"{me}({field.name}=...)", getattr(self, field.name))
             if isinstance(value, tuple) and isinstance(field.default, (str, int, float)):
-                raise TypeError(f"{me} got an array as {field.name}; the constructor takes options, "
-                                f"data goes into the call: {me}()(input, target)")
+                raise TypeError(f"{me} got an array as {field.name}; the constructor takes "
+                                f"options, data goes into the call: {me}()(input, target)")
             object.__setattr__(self, field.name, value)
 
     def options(self) -> dict[str, Any]:

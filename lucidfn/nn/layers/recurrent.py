@@ -60,7 +60,7 @@ class Recurrent(Layer):
         if self.dropout and self.num_layers == 1:
             warnings.warn(f"{type(self).__name__} got dropout={self.dropout} with one layer, where "
                           "it does nothing: it is between layers. Put nn.Dropout after the layer",
-                          stacklevel=3)
+                          stacklevel=4)
 
     @property
     def stochastic(self) -> bool:
