@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from statistics import median, quantiles
@@ -47,7 +49,11 @@ class Against:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Sides by name, the comparisons to print, and how many rounds to take."""
+    """Sides by name, the comparisons to print, and how many rounds to take.
+
+    Outputs in float64 on both sides are held to `exact` instead of `tolerance`; `environ` has
+    variables to set for the processes of sides that need some.
+    """
 
     name: str
     title: str
@@ -57,6 +63,8 @@ class Benchmark:
     rounds: int = 15
     unit: str = "us"
     tolerance: float = 1e-5
+    exact: float = 1e-7
+    environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,7 +97,7 @@ class Row:
         return "aim reached" if self.aim is not None and self.value <= self.aim else "ok"
 
 
-SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6}
+SCALE = {"s": 1.0, "ms": 1e3, "us": 1e6, "MB": 1e-6}
 
 
 def timed(call: Callable[[], Any], seconds: float = 0.01, repeat: int = 5) -> Callable[[], float]:
@@ -151,7 +159,8 @@ class Side:
         self.pipe, theirs = context.Pipe()
         arguments = (module, benchmark.name, name, theirs)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
+        with variables(benchmark.environ.get(name, {})):
+            self.process.start()
         theirs.close()
         self.problem: str | None = None
         self.samples: list[float] = []
@@ -179,15 +188,36 @@ class Side:
             self.process.terminate()
 
 
-def disagreement(ours: list[Any], theirs: list[Any], tolerance: float) -> str | None:
-    """What differs, or None; the tolerance is relative to the largest entry of an output."""
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables that are set inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def disagreement(
+    ours: list[Any], theirs: list[Any], tolerance: float, exact: float | None = None
+) -> str | None:
+    """What differs, or None; tolerances are relative to the largest entry of an output.
+
+    `exact` is that of outputs which are float64 on both sides, if given.
+    """
     if len(ours) != len(theirs):
         return f"WRONG: {len(ours)} outputs against {len(theirs)}"
     for i, (x, y) in enumerate(zip(ours, theirs, strict=True)):
         if x.shape != y.shape:
             return f"WRONG: output {i} has shape {x.shape} against {y.shape}"
         error = np.max(np.abs(x - y), initial=0.0) / max(np.max(np.abs(y), initial=0.0), 1e-30)
-        if not error <= tolerance:
+        double = x.dtype == y.dtype == np.float64 and exact is not None
+        if not error <= (exact if double else tolerance):
             return f"WRONG: output {i} differs by {error:.1e}"
     return None
 
@@ -196,13 +226,7 @@ def run(module: str, benchmark: Benchmark, rounds: int | None = None) -> list[Ro
     """Checks, then times all sides of a benchmark in turns: one row a comparison."""
     sides = {name: Side(module, benchmark, name) for name in benchmark.sides}
     try:
-        outputs = {name: side.ask("outputs") for name, side in sides.items()}
-        wrong = {}
-        for name, side in sides.items():
-            if not side.problem and not sides[benchmark.ours].problem:
-                wrong[name] = disagreement(
-                    outputs[benchmark.ours], outputs[name], benchmark.tolerance
-                )
+        wrong = check(benchmark, sides)
         for _ in range(rounds or benchmark.rounds):
             for name, side in sides.items():
                 sample = None if wrong.get(name) else side.ask("sample")
@@ -213,6 +237,17 @@ def run(module: str, benchmark: Benchmark, rounds: int | None = None) -> list[Ro
     finally:
         for side in sides.values():
             side.close()
+
+
+def check(benchmark: Benchmark, sides: dict[str, Side]) -> dict[str, str | None]:
+    """What is wrong with each side, by what ours computes; the arrays are gone afterwards."""
+    wrong: dict[str, str | None] = {}
+    expected = sides[benchmark.ours].ask("outputs")
+    for name, side in sides.items():
+        outputs = expected if name == benchmark.ours else side.ask("outputs")
+        if not side.problem and not sides[benchmark.ours].problem:
+            wrong[name] = disagreement(expected, outputs, benchmark.tolerance, benchmark.exact)
+    return wrong
 
 
 def compare(

@@ -19,7 +19,7 @@ HEADER = ("benchmark", "against", "ours", "theirs", "value", "spread", "bar", "a
 def environment() -> dict[str, object]:
     """Versions, threads and the BLAS kernels in use: what a ratio depends on."""
     found: dict[str, object] = {"python": platform.python_version(), "cpus": os.cpu_count()}
-    for name in ("numpy", "lucidfn", "jax", "torch"):
+    for name in ("numpy", "lucidfn", "jax", "torch", "mlx"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -90,6 +90,23 @@ def write_json(rows: list[Row], path: Path) -> None:
     path.write_text(json.dumps({"environment": environment(), "rows": rounded}, indent=1) + "\n")
 
 
+def read_json(path: Path) -> list[Row]:
+    """The rows of an earlier run, none if there is no such file."""
+    return [Row(**row) for row in json.loads(path.read_text())["rows"]] if path.exists() else []
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """The new rows in the places of those of the same benchmarks; others stay, or come last."""
+    fresh = {row.benchmark for row in new}
+    names = dict.fromkeys(row.benchmark for row in [*old, *new])
+    return [
+        row
+        for name in names
+        for row in (new if name in fresh else old)
+        if row.benchmark == name
+    ]
+
+
 def draw(rows: list[Row], path: Path) -> bool:
     """Each figure as a share of its bar, so that times and ratios fit one axis; False if none."""
     shown = [row for row in rows if row.value is not None and row.bar]
@@ -103,7 +120,7 @@ def draw(rows: list[Row], path: Path) -> bool:
     shares = [max(row.value / row.bar, 1e-3) for row in shown]
     labels = [f"{row.title}\nagainst {row.peer}" for row in shown]
     places = np.arange(len(shown))
-    figure, axes = plt.subplots(figsize=(9, 0.7 * len(shown) + 1.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(shown) + 1.2), layout="constrained")
     colours = ["#3b7a57" if share <= 1 else "#b03a2e" for share in shares]
     axes.barh(places, shares, color=colours, height=0.6)
     axes.axvline(1, color="black", linewidth=1)

@@ -1,0 +1,96 @@
+"""The benchmarks of training: each workload builds, and compiled it computes what it does plainly.
+
+Nothing is timed here, and no other library is needed.
+"""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The package, imported although NumPy is: its guard is for measurements."""
+    presets = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).resolve().parents[1]))
+        for name in presets:
+            patch.delenv(name, raising=False)
+        yield importlib.import_module("benchmarks")
+
+
+def load(bench, name):
+    return importlib.import_module(f"{bench.__name__}.{name}")
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet", "gpt", "mlp", "lstm"])
+def test_a_jitted_step_is_the_plain_step(bench, name):
+    harness, ours = load(bench, "harness"), load(bench, "ours")
+    work = load(bench, "workloads").TINY[name]
+    compiled, plain = (
+        harness.flatten(ours.outputs(work, step, jitted))
+        for step, jitted in ((ours.donating(work), True), (ours.training_step(work), False))
+    )
+    # Adam divides by gradients that are nearly 0: in a deep network little is left of the digits.
+    tolerance, exact = (0.1, 1e-4) if name == "resnet" else (1e-4, 1e-7)
+    assert harness.disagreement(compiled, plain, tolerance, exact) is None
+
+
+def test_gradients_of_examples_add_up(bench):
+    workloads, ours = load(bench, "workloads"), load(bench, "ours")
+    work = workloads.TINY["mlp"]
+    single, batch = ours.per_example(work).outputs()[0], ours.weights(work)[0]
+    assert {name: a.shape[1:] for name, a in single.items()} == {
+        name: a.shape for name, a in batch.items()
+    }
+
+
+def test_kernels_and_the_optimizer_build(bench):
+    ours, workloads = load(bench, "ours"), load(bench, "workloads")
+    data = {
+        "gelu": ((3, 4),),
+        "softmax": ((3, 4), (3, 4)),
+        "layer-norm": ((3, 4), (3, 4), (4,), (4,)),
+        "batch-norm-relu": ((2, 3, 3, 4), (2, 3, 3, 4), (4,), (4,)),
+    }
+    for name, shapes in data.items():
+        make = lambda: [workloads.normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+        for array in ours.named_kernel(name, make).outputs():
+            assert np.isfinite(array).all()
+    assert set(ours.optimizer(workloads.TINY["mlp"]).outputs()[0]) == set(
+        ours.weights(workloads.TINY["mlp"])[0]
+    )
+    assert 0.85 < ours.dropout_mask(1000, "philox").outputs()[0] < 0.95
+
+
+def test_names_and_groups(bench):
+    main = load(bench, "__main__")
+    everything = main.chosen([])
+    assert len(set(everything)) == len(everything)
+    assert main.chosen(["gpt", "kernels", "gpt"])[0] == "gpt"
+    assert set(main.chosen(list(main.GROUPS))) == set(everything)
+    with pytest.raises(ValueError, match="no benchmark lenett"):
+        main.chosen(["lenett"])
+
+
+def test_what_cannot_be_compared_is_said(bench):
+    harness = load(bench, "harness")
+    one, two = [np.float64(1.0)], [np.float64(1.0 + 1e-6)]
+    assert harness.disagreement(one, two, 1e-5) is None
+    assert "differs" in harness.disagreement(one, two, 1e-5, exact=1e-7)
+    assert "outputs against" in harness.disagreement(one, [], 1e-5)
+
+
+def test_saved_rows_are_replaced_one_benchmark_at_a_time(bench, tmp_path):
+    harness, report = load(bench, "harness"), load(bench, "report")
+    row = lambda name, peer, value: harness.Row(name, name, peer, "ratio", "ms", 1.0, value=value)
+    path = tmp_path / "rows.json"
+    assert report.read_json(path) == []
+    report.write_json([row("a", "x", 1.0), row("a", "y", 1.0), row("b", "x", 1.0)], path)
+    rows = report.merged(report.read_json(path), [row("a", "x", 0.5), row("c", "x", 2.0)])
+    assert [(r.benchmark, r.peer, r.value) for r in rows] == [
+        ("a", "x", 0.5), ("b", "x", 1.0), ("c", "x", 2.0)
+    ]
+    assert [r.verdict for r in rows] == ["ok", "ok", "MISSED"]
