@@ -29,8 +29,8 @@ from lucidfn.types import ShapeDtypeStruct
 __version__ = "0.1.0"
 
 # Loaded when they are first used, so that `import lucidfn` stays quick.
-_LAZY = ("debug", "einops", "errors", "extend", "flatten_util", "lax", "models", "nn", "optim",
-         "random", "scipy", "testing", "tree_util")
+_LAZY = ("debug", "einops", "errors", "extend", "flatten_util", "info", "lax", "models", "nn",
+         "optim", "random", "scipy", "testing", "tree_util")
 _DEBUG = ("debug_nans", "debug_infs", "debug_key_reuse", "disable_jit", "default_dtype",
           "default_device", "pure_callback", "io_callback")
 _DEVICE = ("block_until_ready", "default_backend", "device_get", "device_put", "devices",

@@ -7,6 +7,7 @@ run under another.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,7 @@ class Settings:
     numpy_dtype_promotion: str = "standard"  # or "strict"
     numpy_rank_promotion: str = "allow"  # or "warn", "raise"
     jit_cache_size: int = 256
+    num_threads: int = 0  # 0: one for each core that this process may use
 
     def __post_init__(self) -> None:  # hashed at every jitted call: once is enough
         values = tuple([getattr(self, f.name) for f in fields(self)])
@@ -39,7 +41,17 @@ class Settings:
         return self._hash  # type: ignore[attr-defined]
 
 
-_settings: ContextVar[Settings] = ContextVar("lucidfn_settings", default=Settings())  # noqa: B039
+def threads_of_environment() -> int:
+    """LUCIDFN_NUM_THREADS: the default of `num_threads`."""
+    text = os.environ.get("LUCIDFN_NUM_THREADS", "").strip() or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("the environment variable LUCIDFN_NUM_THREADS must be a number of threads "
+                         f"(0: one for each core that this process may use), got {text!r}")
+    return int(text)
+
+
+_defaults = Settings(num_threads=threads_of_environment())
+_settings: ContextVar[Settings] = ContextVar("lucidfn_settings", default=_defaults)  # noqa: B039
 _ALLOWED = {
     "default_float": ("float16", "bfloat16", "float32", "float64"),
     "default_int": ("int32", "int64"),
@@ -60,11 +72,14 @@ def checked(**changes: Any) -> Settings:
     for name, value in changes.items():
         if name not in known:
             raise AttributeError(f"lucidfn.config has no setting {name!r}; it has {sorted(known)}")
-        if not isinstance(value, known[name]):
+        if not isinstance(value, known[name]) or (known[name] is int and type(value) is bool):
             raise TypeError(f"lucidfn.config.{name} must be {known[name].__name__}, got {value!r}")
         if value not in _ALLOWED.get(name, (value,)):
             raise ValueError(f"lucidfn.config.{name} must be one of {_ALLOWED[name]}, got "
                              f"{value!r}")
+    if changes.get("num_threads", 0) < 0:
+        raise ValueError("lucidfn.config.num_threads must be 1 or more, or 0 for one for each core "
+                         f"that this process may use, got {changes['num_threads']}")
     return replace(_settings.get(), **changes)
 
 

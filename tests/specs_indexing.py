@@ -26,7 +26,11 @@ def place(index: Any, x: np.ndarray, axes: Any, mode: str) -> tuple[Any, ...] | 
     return tuple(where)
 
 
-def gather(x: np.ndarray, indices: np.ndarray, *, axes: Any, mode: str, fill: Any) -> np.ndarray:
+def gather(x: np.ndarray, indices: np.ndarray, *, axes: Any, mode: str, fill: Any,
+           lanes: int = 0) -> np.ndarray:
+    if lanes:
+        own = {"axes": tuple(a - 1 for a in axes), "lanes": lanes - 1, "mode": mode, "fill": fill}
+        return np.stack([gather(a, i, **own) for a, i in zip(x, indices, strict=True)])
     rest = tuple(d for i, d in enumerate(x.shape) if i not in axes)
     out = np.empty(indices.shape[:-1] + rest, x.dtype)
     for b in np.ndindex(*indices.shape[:-1]):
@@ -37,7 +41,11 @@ def gather(x: np.ndarray, indices: np.ndarray, *, axes: Any, mode: str, fill: An
 
 def scatter(combine: Callable[[Any, Any], Any]) -> Any:
     def reference(x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Any,
-                  mode: str) -> np.ndarray:
+                  mode: str, lanes: int = 0) -> np.ndarray:
+        if lanes:
+            own = {"axes": tuple(a - 1 for a in axes), "lanes": lanes - 1, "mode": mode}
+            return np.stack([reference(*lane, **own)
+                             for lane in zip(x, indices, updates, strict=True)])
         out = x.copy()
         for b in np.ndindex(*indices.shape[:-1]):
             where = place(indices[b], x, axes, mode)
@@ -53,8 +61,18 @@ def gathers() -> list[Case]:
             ((3, 4, 2), (3, 2), (2, 0), "raise", 0, 2), ((4, 3), (4, 1), (0,), "fill", -2, 6),
             ((4,), (0, 1), (0,), "raise", 0, 4), ((4, 2), (3, 0), (), "raise", 0, 1),
             ((2, 3), (2,), (0, 1), "raise", 0, 2), ((3, 0), (2, 1), (0,), "raise", 0, 3)]
-    return [Case((x, i), {"axes": a, "mode": m, "fill": 0}, domain=(distinct, integers(lo, hi)))
-            for x, i, a, m, lo, hi in rows]
+    lanes = [((3, 4), (3, 1), (1,), "raise", -4, 4, 1), ((3, 4), (3, 2, 1), (1,), "fill", -2, 6, 1),
+             ((2, 3, 4), (2, 3, 2, 1), (2,), "clip", -2, 6, 2),
+             ((2, 3, 4), (2, 2, 1), (2,), "raise", 0, 4, 1),
+             ((2, 3, 4), (2, 5, 2), (2, 1), "unchecked", 0, 3, 1),
+             ((2, 3), (2, 4, 0), (), "raise", 0, 1, 1)]
+    return [Case((x, i), {"axes": a, "mode": m, "fill": 0, **lane_of(n)},
+                 domain=(distinct, integers(lo, hi)))
+            for x, i, a, m, lo, hi, *n in [*rows, *lanes]]
+
+
+def lane_of(found: list[int]) -> dict[str, int]:
+    return {"lanes": found[0]} if found else {}
 
 
 def scatters() -> list[Case]:
@@ -65,8 +83,14 @@ def scatters() -> list[Case]:
             ((4, 3), (4, 1), (4, 3), (0,), "drop", -2, 6),
             ((4,), (0, 1), (0,), (0,), "raise", 0, 4), ((3, 2), (2,), (), (0, 1), "raise", 0, 2),
             ((2, 2), (3, 0), (3, 2, 2), (), "raise", 0, 1)]
-    return [Case((x, i, u), {"axes": a, "mode": m}, domain=(normal, integers(lo, hi), normal))
-            for x, i, u, a, m, lo, hi in rows]
+    lanes = [((3, 4), (3, 1), (3,), (1,), "raise", -4, 4, 1),
+             ((3, 4), (3, 3, 1), (3, 3), (1,), "drop", -2, 6, 1),
+             ((2, 3, 2), (2, 3, 2, 1), (2, 3, 2), (2,), "clip", -2, 6, 2),
+             ((2, 3, 4), (2, 2, 1), (2, 2, 3), (2,), "raise", 0, 2, 1),
+             ((2, 2, 3), (2, 5, 2), (2, 5), (2, 1), "unchecked", 0, 2, 1)]
+    return [Case((x, i, u), {"axes": a, "mode": m, **lane_of(n)},
+                 domain=(normal, integers(lo, hi), normal))
+            for x, i, u, a, m, lo, hi, *n in [*rows, *lanes]]
 
 
 def put(x: Any, at: Any, updates: Any, grad_x: Any, grad_u: Any) -> Point:

@@ -226,6 +226,12 @@ def as_words(outs: Any, args: Any, params: Any) -> Any:
     return [words_of(outs[0])]
 
 
+def uniform(keys: Any, *, shape: Any, dtype: Any, low: float, high: float) -> Any:
+    width, fraction = (32, 23) if dtype == np.float32 else (64, 52)
+    unit = (bits(keys, shape=shape, width=width) >> (width - fraction)) * 2.0**-fraction
+    return (unit * (high - low) + low).astype(dtype)
+
+
 def untested(*args: Any, **params: Any) -> None:
     """Samples by rejection: tests/test_random.py tests their distribution."""
 
@@ -260,6 +266,11 @@ RANDOM = [
         normal_form=as_words),
     random("random_clone", lambda keys: words_of(keys), [Case((k,)) for k in KEYED],
            normal_form=as_words),
+    random("random_uniform", uniform, [
+        Case((k,), lambda d, low=low, high=high: {"shape": (4,), "dtype": d, "low": low,
+                                                  "high": high})
+        for k in KEYED for low, high in [(0.0, 1.0), (-1.5, 2.75)]], kinds="f",
+        only=("float32", "float64")),
     random("random_normal", untested, [
         Case((k,), lambda d: {"shape": (4,), "dtype": d}) for k in KEYED], kinds="f",
         only=("float32", "float64"), normal_form=only_type),

@@ -10,6 +10,7 @@ import pytest
 import lucidfn  # noqa: F401
 from lucidfn import ops
 from lucidfn.core.record import record
+from lucidfn.core.trace import type_of
 from lucidfn.transforms.jvp import jvp
 from lucidfn.transforms.linearize import vjp
 from lucidfn.transforms.vmap import batch_flat
@@ -18,7 +19,9 @@ X = np.random.default_rng(0).normal(size=(4, 5, 3))
 ROWS = np.array([[2], [0], [2], [-1]], np.int32)
 PAIRS = np.array([[[2, 1], [0, 4]], [[2, 1], [3, 0]]], np.int32)
 FAR = np.array([[2], [9], [2], [-1]], np.int32)
+LANES = np.array([[[2], [2]], [[0], [1]], [[9], [9]], [[1], [-1]]], np.int32)
 U_ROWS = np.random.default_rng(1).normal(size=(4, 5, 3))
+U_LANES = np.random.default_rng(3).normal(size=(4, 2, 5))
 U_PAIRS = np.random.default_rng(2).normal(size=(2, 2, 3))
 TIED = np.array([[1.0, 2.0, 1.0, 3.0, 2.0], [0.5, 0.5, 0.5, 4.0, 1.0]])
 
@@ -44,6 +47,9 @@ CASES = [
     ("gather none", one(ops.gather, axes=(), mode="raise", fill=None), [X], [ROWS[:, :0]]),
     ("gather fill", one(ops.gather, axes=(0,), mode="fill", fill=7.0), [X], [FAR]),
     ("gather clip", one(ops.gather, axes=(0,), mode="clip", fill=None), [X], [FAR]),
+    ("gather lanes", one(ops.gather, axes=(1,), mode="raise", fill=None, lanes=1), [X], [ROWS]),
+    ("gather lanes and pairs", one(ops.gather, axes=(3, 2), mode="raise", fill=None, lanes=2),
+     [X[None].repeat(2, 0)[..., None]], [np.zeros((2, 4, 3, 2), np.int32)]),
     ("gather bytes", one(ops.gather, axes=(0,), mode="raise", fill=None), [X],
      [ROWS.astype(np.int8)]),
     *[(f"{s.name} {mode} {axes}", one(s, **sizes(axes, mode)), [X, u], [idx])
@@ -52,6 +58,11 @@ CASES = [
       for axes, mode, idx, u in (((0,), "raise", ROWS, U_ROWS), ((0, 1), "raise", PAIRS, U_PAIRS),
                                  ((0,), "drop", FAR, U_ROWS), ((0,), "clip", FAR, U_ROWS),
                                  ((1,), "raise", ROWS, U_ROWS[:, :4]))],
+    *[(f"{s.name} lanes {mode}", one(s, lanes=1, **sizes((2,), mode)), [X, u], [idx])
+      for s in (ops.scatter_set, ops.scatter_add, ops.scatter_mul, ops.scatter_min,
+                ops.scatter_max)
+      for mode, idx, u in (("raise", ROWS, U_ROWS[:, :, 0]), ("drop", LANES, U_LANES),
+                           ("clip", LANES, U_LANES))],
     ("dynamic_slice", one(ops.dynamic_slice, sizes=(2, 5, 1)), [X],
      [np.int32(3), np.int32(0), np.int32(1)]),
     ("dynamic_update_slice", one(ops.dynamic_update_slice), [X, U_ROWS[:2, :5, :1]],
@@ -185,3 +196,33 @@ def test_scatter_into_a_scalar() -> None:
     out = ops.scatter_add(np.float32(1), np.zeros((2, 0), np.int32), np.ones(2, "f4"), axes=(),
                           mode="raise")
     assert out == 3
+
+
+@pytest.mark.parametrize(("name", "lanes", "axes", "rank"), [
+    ("no lanes", 0, (1,), 3), ("a lane", 1, (1,), 3), ("a lane, last axis", 1, (2,), 3),
+    ("two lanes", 2, (2,), 4), ("pairs", 1, (3, 1), 4)])
+def test_rows(name: str, lanes: int, axes: tuple[int, ...], rank: int,
+              rng: np.random.Generator) -> None:
+    """Whatever a rule says can be cut along an axis gives that part of the whole."""
+    n = 4
+    x, at = rng.normal(size=(n,) * rank), rng.integers(0, n, (n,) * 3 + (len(axes),))
+    where = {"axes": axes, "mode": "raise", "lanes": lanes}
+    taken = ops.gather(x, at, fill=None, **where)
+    found = cut_everywhere(ops.gather, [x, at], {**where, "fill": None})
+    for scatter in (ops.scatter_add, ops.scatter_set, ops.scatter_max):
+        found += cut_everywhere(scatter, [x, at, rng.normal(size=taken.shape)], where)
+    assert found > (4 if lanes else 3)
+
+
+def cut_everywhere(primitive: Any, args: list[Any], params: dict[str, Any]) -> int:
+    types, out, found = [type_of(a) for a in args], primitive(*args, **params), 0
+    for row_axes in product(*[(None, *range(a.ndim)) for a in args]):
+        pairs = [(a, i) for a, i in zip(args, row_axes, strict=True) if i is not None]
+        result = primitive.rows(row_axes, types, **params) if pairs else None
+        if result is None or len({a.shape[i] for a, i in pairs} | {out.shape[result]}) > 1:
+            continue
+        found += 1
+        for k in range(out.shape[result]):
+            cut = [a if i is None else a.take([k], i) for a, i in zip(args, row_axes, strict=True)]
+            np.testing.assert_array_equal(primitive(*cut, **params), out.take([k], result))
+    return found

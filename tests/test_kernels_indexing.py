@@ -115,6 +115,41 @@ def test_gather(case, mode):
         np.testing.assert_array_equal(out, want)
 
 
+# shape of x, shape of the indices without the last axis, indexed axes, lanes
+LANES = [
+    ((3, 4), (3,), (1,), 1),
+    ((3, 4), (3, 5), (1,), 1),
+    ((3, 2, 4), (3, 2, 5), (2,), 2),
+    ((3, 2, 4), (3, 5), (2,), 1),
+    ((3, 2, 4), (3, 5), (2, 1), 1),
+    ((3, 2, 4), (3, 5), (), 1),
+    ((0, 4), (0, 2), (1,), 1),
+    ((3, 4), (3, 0), (1,), 1),
+    ((3, 0, 2), (3, 1), (2,), 1),
+]
+
+
+@pytest.mark.parametrize("mode", ["raise", "clip", "fill", "unchecked"])
+@pytest.mark.parametrize("case", LANES, ids=str)
+def test_lanes(case, mode):
+    """As index tuples with the number of each lane in front."""
+    rng = np.random.default_rng(0)
+    shape, lead, axes, lanes = case
+    own = np.broadcast_arrays(*np.ogrid[tuple(map(slice, lead))], subok=True)[:lanes]
+    for x in (sample(rng, shape, np.dtype("f4")), sample(rng, shape[::-1], np.dtype("f4")).T):
+        indices = draw_indices(rng, shape, lead, axes, mode)
+        tuples = np.concatenate([np.stack(own, -1), indices], -1)
+        every = (*range(lanes), *axes)
+        out = gather(x, indices, axes=axes, mode=mode, fill=1, lanes=lanes)
+        np.testing.assert_array_equal(out, naive_gather(x, tuples, every, mode, 1), strict=True)
+        updates = sample(rng, out.shape, x.dtype)
+        put = "drop" if mode == "fill" else mode
+        for name, combine in SCATTERS.items():
+            out = getattr(indexing, name)(x, indices, updates, axes=axes, mode=put, lanes=lanes)
+            want = naive_scatter(combine, x, tuples, updates, every, put)
+            np.testing.assert_array_equal(out, want, strict=True)
+
+
 def test_gather_of_views_and_index_dtypes():
     rng = np.random.default_rng(0)
     x = sample(rng, (6, 5, 4), np.dtype("f4"))[::-2].transpose(2, 0, 1)

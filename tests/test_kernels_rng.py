@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lucidfn.backends.numpy import rng
+from lucidfn.backends.numpy import rng, samplers
 
 # seed, words of jax.random.key(seed)
 KEYS = [
@@ -208,7 +208,7 @@ def test_each_key_has_its_own_stream(impl, width):
 def test_blocks_do_not_show(monkeypatch):
     key = rng.seed(42)
     stored = [2098992034, 2934019173, 1508273704, 1591767782]
-    whole = rng.random_bits(key, shape=(2 * rng.BLOCK + 3,), width=32)
+    whole = rng.random_bits(key, shape=(2**17 + 3,), width=32)
     assert whole[[0, 65535, 65536, 131072]].tolist() == stored
     keys = rng.split(key, shape=(7,))
     for size in (15, 16, 17, 33, 100):
@@ -220,6 +220,58 @@ def test_blocks_do_not_show(monkeypatch):
             np.testing.assert_array_equal(narrow, wide)
             again = rng.split(keys, shape=(size,))
             np.testing.assert_array_equal(again, children)
+
+
+@pytest.mark.parametrize("impl", rng.IMPLS)
+@pytest.mark.parametrize(("count", "size"), [(1, 100_003), (300, 401), (40_000, 3), (100_000, 1)])
+def test_threads_and_blocks_do_not_show(impl, count, size, monkeypatch):
+    keys = rng.split(rng.seed(7, impl), shape=(count,))
+    if impl == "philox" and count > 300:
+        keys = keys[:2000]
+    with monkeypatch.context() as patch:  # one block of one thread
+        patch.setattr(rng, "BLOCK", 1 << 20)
+        patch.setattr(rng, "SHARED", 1 << 40)
+        want = {width: rng.random_bits(keys, shape=(size,), width=width)
+                for width in (8, 16, 32, 64)}
+        uniform = samplers.uniform(keys, shape=(size,), dtype=np.dtype("float32"))
+        normal = samplers.normal(keys, shape=(size,), dtype=np.dtype("float32"))
+        children = rng.split(keys, shape=(size,))
+    for block, threads in [(96, 2), (1 << 10, 3), (rng.BLOCK, 5)]:
+        monkeypatch.setattr(rng, "BLOCK", block)
+        monkeypatch.setattr(rng, "SHARED", 1)
+        monkeypatch.setattr(rng, "thread_count", lambda threads=threads: threads)
+        for width, bits in want.items():
+            got = rng.random_bits(keys, shape=(size,), width=width)
+            np.testing.assert_array_equal(got, bits)
+        got = rng.random_below(keys, bound=3 << 30, shape=(size,))
+        np.testing.assert_array_equal(got, want[32] < 3 << 30)
+        np.testing.assert_array_equal(
+            samplers.uniform(keys, shape=(size,), dtype=np.dtype("float32")), uniform)
+        np.testing.assert_array_equal(
+            samplers.normal(keys, shape=(size,), dtype=np.dtype("float32")), normal)
+        np.testing.assert_array_equal(rng.split(keys, shape=(size,)), children)
+
+
+def test_an_error_in_a_block_is_raised_and_the_next_draw_works(monkeypatch):
+    monkeypatch.setattr(rng, "SHARED", 1)
+    monkeypatch.setattr(rng, "thread_count", lambda: 2)
+
+    def fail(rows, columns, words):
+        raise MemoryError("no room")
+
+    for impl in rng.IMPLS:
+        with pytest.raises(MemoryError, match="no room"):
+            rng.draw(rng.seed(0, impl), 10 * rng.BLOCK, 32, fail)
+    assert rng.random_bits(rng.seed(42), shape=(5,), width=32).tolist() == BITS[2][3]
+
+
+def test_counters_beyond_32_bits():
+    # Elements around 2**32 without those before them: the high word of the counter is 1 there.
+    buffers = np.empty((3, 8), np.uint32)
+    words = rng.key_data(rng.seed(3)).reshape(1, 2)
+    y0, y1 = rng._hashed(words, slice(2**32, 2**32 + 8), np.arange(8, dtype=np.uint32), buffers)
+    want = rng.threefry2x32(*words[0], np.uint32(1), np.arange(8, dtype=np.uint32))
+    np.testing.assert_array_equal([y0[0], y1[0]], want)
 
 
 @pytest.mark.parametrize("impl", rng.IMPLS)

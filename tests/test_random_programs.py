@@ -66,6 +66,32 @@ def flattened(x: Any, k: int) -> Any:
     return ops.reshape(x, shape=((size,), (1, size), (size, 1))[k % 3])
 
 
+def among_ones(x: Any, k: int) -> Any:
+    """Axes of size 1 put in, all turned about, and taken out again."""
+    shape = tuple([n for n in shape_of(x) if n != 1])
+    spread = [m for i, n in enumerate(shape) for m in ((1, n) if k + i & 1 else (n,))]
+    x = ops.reshape(x, shape=(*spread, 1))
+    order = np.random.default_rng(k).permutation(len(spread) + 1).tolist()
+    x = ops.permute(x, order=tuple(order))
+    shape = tuple([n for n in shape_of(x) if n != 1])
+    return ops.reshape(x, shape=(1, *shape) if k % 3 == 0 and len(shape) < 2 else shape)
+
+
+def turned_sum(x: Any, k: int) -> Any:
+    """A sum spread out again, by way of other shapes."""
+    shape = shape_of(x)
+    total = ops.reduce_max(x, axes=(axis_of(x, k),))
+    kept = tuple([1 if i == axis_of(x, k) else n for i, n in enumerate(shape)])
+    total = ops.broadcast_to(ops.reshape(total, shape=(1, *kept)), shape=(1, *shape))
+    return ops.mul(ops.reshape(ops.div(ops.neg(total), 8.0), shape=shape), x)
+
+
+def taken_by_lane(x: Any, k: int) -> Any:
+    lanes = len(shape_of(x)) - 1
+    at = ops.reshape(ops.argsort(x, axis=lanes), shape=(*shape_of(x), 1))
+    return ops.gather(x, at, axes=(lanes,), mode="raise", fill=0.0, lanes=lanes)
+
+
 def taken(x: Any, k: int) -> Any:
     axis = axis_of(x, k)
     at = ops.argsort(x, axis=axis) if k % 2 else ops.iota(
@@ -103,6 +129,9 @@ UNARY = [
     lambda x, k: ops.select(ops.gt(x, 0.0), x, SCALARS[k % 7]),
     lambda x, k: ops.mul(x, ops.full(shape=(), dtype=type_of(x).dtype, value=SCALARS[k % 7])),
     lambda x, k: ops.sub(x, x), lambda x, k: ops.div(x, x), lambda x, k: ops.add(x, ops.neg(x)),
+    among_ones, needs_elements(turned_sum), needs_elements(taken_by_lane),
+    lambda x, k: ops.div(x, (4.0, -0.125, 3.0)[k % 3]), lambda x, k: ops.neg(ops.mul(x, -1.5)),
+    lambda x, k: ops.sub(x, ops.neg(ops.exp(x))), lambda x, k: ops.add(ops.neg(x), ops.abs(x)),
     needs_elements(lambda x, k: ops.reduce_max(x, axes=(axis_of(x, k),))),
     needs_elements(lambda x, k: ops.sort(x, axis=axis_of(x, k), num_keys=1)[0]),
 ]

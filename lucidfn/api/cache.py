@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
@@ -91,6 +92,16 @@ class Cache:
 _shared: OrderedDict[Any, tuple[Any, Cache]] = OrderedDict()
 _SHARED = 1024  # caches that are kept for functions still to be made; oldest go first
 _living: WeakSet[Cache] = WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: a thread that held a lock is not there to let go of it."""
+    for cache in list(_living):
+        cache.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def cache_of(fun: Any, options: tuple[Any, ...]) -> Cache:

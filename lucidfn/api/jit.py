@@ -32,6 +32,7 @@ from lucidfn.api.closure import Closure, has_state
 from lucidfn.api.dispatch import make_guard
 from lucidfn.api.inspect import is_traced_leaf
 from lucidfn.api.lowering import Lowered
+from lucidfn.api.memory import Memory
 from lucidfn.api.options import Options, as_names, as_positions, check_names
 from lucidfn.api.outputs import Outputs
 from lucidfn.array import Array, Donated, weak_of
@@ -307,6 +308,16 @@ class JitFunction:
         """The Python text that runs for these arguments."""
         return self.lower(*args, **kwargs).compile().as_text()
 
+    def memory(self, *args: Any, **kwargs: Any) -> Memory:
+        """What a call with these arguments allocates, without running it: peak and timeline.
+
+        Donated arrays count as overwritten, as they are if nothing else holds them.
+        """
+        entry = self.entry(args, kwargs)
+        backend = backend_of(())
+        compiled = backend.compile(entry.program, entry.donated)
+        return Memory(self.name, backend.memory(compiled))
+
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The function recorded for these arguments (arrays or ShapeDtypeStruct)."""
         return Lowered(self, self.entry(args, kwargs))
@@ -357,8 +368,9 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
     static: part of the program. `static_argnums`/`static_argnames` make whole arguments static.
     Donated arguments may be overwritten: using them after the call raises DonatedArrayError.
     Usable as `@jit` and as `@jit(static_argnames="n")`. The result has `program(...)`,
-    `source(...)`, `explain()`, `cache_info()`, `clear_cache()`, `lower(...).compile()` and
-    `eval_shape(...)`. `inline` and `keep_unused` are accepted; calls are always inlined.
+    `source(...)`, `memory(...)`, `explain()`, `cache_info()`, `clear_cache()`,
+    `lower(...).compile()` and `eval_shape(...)`. `inline` and `keep_unused` are accepted; calls are
+    always inlined.
 
     >>> import lucidfn as lf, lucidfn.numpy as lnp
     >>> f = lf.jit(lambda x: lnp.sin(x) ** 2)

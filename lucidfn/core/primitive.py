@@ -23,6 +23,7 @@ class Primitive:
     jvp        input tangents, output and inputs  -> output tangent (linear in the tangents)
     transpose  output cotangent and inputs        -> input cotangents (None: not linear there)
     batch      inputs with a leading batch axis   -> output with a leading batch axis
+    rows       row axes of the inputs             -> row axis of the output, or how blocks combine
 
     A zero tangent is None. In `transpose` an operand to differentiate with respect to is unknown:
     a `Var` that has a type and no value (see `unknown`).
@@ -70,6 +71,22 @@ class Primitive:
               **params: Any) -> int:
         """Floating point operations; the default counts one for each output element."""
         return sum(t.size for t in outs)
+
+    def rows(self, axes: Sequence[int | None], types: Sequence[ArrayType], /,
+             **params: Any) -> int | str | None:
+        """Whether the operation can run on blocks of rows, for the compiler.
+
+        `axes[i]` is the axis along which input i is cut into blocks, None for inputs that are
+        whole. The result is that axis of the output (of each, if there are several) where each
+        block of it needs the same block of the inputs only; "add" where the output is the sum over
+        blocks of what each gives; None (the default) where the operation must see the whole.
+        """
+        return None
+
+    def row_params(self, axis: int, size: int, types: Sequence[ArrayType], /,
+                   **params: Any) -> dict[str, Any]:
+        """The parameters for a block of `size` rows, where `axis` is the row axis of the output."""
+        return params
 
     # ------------------------------------------------------------------ messages
 

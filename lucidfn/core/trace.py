@@ -88,8 +88,12 @@ class Backend:
         """Evaluate one primitive."""
         raise NotImplementedError
 
-    def compile(self, program: Any) -> Callable[..., list[Any]]:
+    def compile(self, program: Any, donated: Sequence[int] = ()) -> Callable[..., list[Any]]:
         """A function of raw arrays that computes the program's outputs."""
+        raise NotImplementedError
+
+    def memory(self, compiled: Any) -> Any:
+        """When a compiled program allocates and frees its values."""
         raise NotImplementedError
 
     def asarray(self, value: Any, dtype: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from lucidfn import random, tree
 from lucidfn.api.inspect import eval_shape, make_ir
+from lucidfn.api.memory import human
 from lucidfn.array import typeof
 from lucidfn.core.cost import cost_of
 from lucidfn.core.trace import current
@@ -207,16 +208,6 @@ def described(layer: Layer) -> str:
 
 def data_of(model: Layer) -> str:
     return f"; its data is [{', '.join(model.layout.split())}]" if model.layout else ""
-
-
-def human(n: int) -> str:
-    """A number of bytes: 512 B, 9.4 KB, 44.7 MB."""
-    size, unit = float(n), "B"
-    for larger in ("KB", "MB", "GB", "TB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def interactive() -> bool:

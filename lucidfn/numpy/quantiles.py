@@ -141,11 +141,10 @@ def _of_rows(rows: Any, q: Any, method: str, skip: bool) -> Any:
 
 def _pick(ordered: Any, place: Any) -> Any:
     """ordered[r, place[q, r]] as [q, r]."""
-    shape = shape_of(place)
-    index = ops.reshape(ops.convert(ops.stop_gradient(place), dtype=int32), shape=(*shape, 1))
-    row = ops.iota(shape=(*shape, 1), dtype=int32, axis=1)
-    return ops.gather(ordered, ops.concatenate(row, index, axis=2), axes=(0, 1), mode="clip",
-                      fill=0.0)
+    index = ops.convert(ops.permute(ops.stop_gradient(place), order=(1, 0)), dtype=int32)
+    index = ops.reshape(index, shape=(*shape_of(index), 1))
+    out = ops.gather(ordered, index, axes=(1,), mode="clip", fill=0.0, lanes=1)
+    return ops.permute(out, order=(1, 0))
 
 
 def _between(low: Any, high: Any, weight: Any, exact: Any) -> Any:

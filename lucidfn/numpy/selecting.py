@@ -17,6 +17,7 @@ from lucidfn import ops
 from lucidfn.array import Array, as_raw, promote, to_dtype, unwrap, weak_of, wrap
 from lucidfn.core.messages import integer_error, size_error
 from lucidfn.core.trace import Tracer, dtype_of, shape_of
+from lucidfn.numpy._along import along_axis, permuted
 from lucidfn.numpy.creation import static_int
 from lucidfn.numpy.elementwise import _truth, lift
 from lucidfn.numpy.elementwise import where as _where
@@ -24,13 +25,14 @@ from lucidfn.numpy.indexing import (
     checked_mode,
     default_fill,
     from_end,
-    join_indices,
     look,
     scalar,
     unwrapped,
 )
 from lucidfn.numpy.reductions import normal_axis
 from lucidfn.numpy.shape import broadcast_arrays, broadcast_to, take_axis
+from lucidfn.numpy.updates import SCATTER_MODE, fitting, spread
+from lucidfn.ops.shape import inverse
 from lucidfn.types import SCALARS, default_dtype_of, int32, kind_of
 
 # ------------------------------------------------------------------ taking
@@ -89,28 +91,6 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
                 weak_of(a))
 
 
-def _along_axis(raw: Any, index: Any, axis: int, mode: str) -> tuple[Any, tuple[int, ...]]:
-    """Index tuples for every axis: the given one for `axis`, its own place for the others."""
-    shape = shape_of(index)
-    if len(shape) != len(raw.shape):
-        raise ValueError(f"indices of shape {shape} and an array of shape {raw.shape} must have "
-                         "the same number of axes")
-    sizes = np.broadcast_shapes(*[s[:axis] + (1,) + s[axis + 1:] for s in (shape, raw.shape)])
-    sizes = (*sizes[:axis], shape[axis], *sizes[axis + 1:])
-    columns, axes = [], []
-    for i, n in enumerate(raw.shape):
-        if i == axis:
-            columns.append(_prepared(index, n, mode))
-        elif n == 1:  # it broadcasts: always its first element
-            columns.append(ops.zeros((1,) * len(sizes), int32))
-        else:
-            own = tuple([m if k == i else 1 for k, m in enumerate(sizes)])
-            columns.append(ops.iota(shape=own, dtype=int32, axis=i))
-        axes.append(i)
-    joined = join_indices(columns, list(raw.shape), "raise")
-    return joined, tuple(axes)
-
-
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: Any = None,
                     fill_value: Any = None) -> Any:
     """out[..., i, ...] = arr[..., indices[..., i, ...], ...]; the other axes broadcast."""
@@ -119,9 +99,11 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: Any = N
     if axis is None:
         raw, index, axis = _flat(raw), _flat(index), 0
     at = normal_axis(axis, len(raw.shape))
-    places, axes = _along_axis(raw, index, at, mode)
-    return wrap(ops.gather(raw, places, axes=axes, mode=unwrapped(mode),
-                           fill=_fill(raw, mode, fill_value)), weak_of(arr))
+    along = along_axis(raw.shape, shape_of(index), at)
+    lanes, places = len(along.shared), along.places(_prepared(index, raw.shape[at], mode))
+    out = ops.gather(along.source(raw), places, axes=(lanes,), mode=unwrapped(mode),
+                     fill=_fill(raw, mode, fill_value), lanes=lanes)
+    return wrap(permuted(out, inverse(along.order)), weak_of(arr))
 
 
 def _not_in_place(name: str, inplace: bool) -> None:
@@ -140,12 +122,14 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None, inplac
         flat = put_along_axis(x.reshape(-1), _index(indices, "put_along_axis").reshape(-1), values,
                               0, False, mode=mode)
         return flat.reshape(x.shape)
-    raw, checked = as_raw(x), checked_mode(mode, "put_along_axis")
-    places, axes = _along_axis(raw, _index(indices, "put_along_axis"),
-                               normal_axis(axis, len(raw.shape)), checked)
-    where = tuple([wrap(ops.reshape(ops.slice_axis(places, len(shape_of(places)) - 1, i, i + 1),
-                                    shape=shape_of(places)[:-1])) for i in range(len(axes))])
-    return x.at[where].set(values, mode="promise_in_bounds" if checked == "wrap" else mode)
+    raw, mode = as_raw(x), checked_mode(mode, "put_along_axis")
+    index, at = _index(indices, "put_along_axis"), normal_axis(axis, len(raw.shape))
+    along = along_axis(raw.shape, shape_of(index), at)
+    new = permuted(spread(fitting(values, raw.dtype, "set"), along.sizes), along.order)
+    lanes, places = len(along.shared), along.places(_prepared(index, raw.shape[at], mode))
+    out = ops.scatter_set(along.source(raw), places, new, axes=(lanes,),
+                          mode=SCATTER_MODE.get(mode, mode), lanes=lanes)
+    return wrap(along.back(out), weak_of(arr))
 
 
 def put(a: Any, ind: Any, v: Any, mode: Any = None, *, inplace: bool = True) -> Any:

@@ -128,12 +128,12 @@ class IndexedUpdate:
         if name == "subtract":
             name, values = "add", ops.neg(values)
         plan = make_plan(raw.shape, self.index, mode)
-        return wrap(put_plan(raw, plan, name, values, _SCATTER_MODE.get(mode, mode)),
+        return wrap(put_plan(raw, plan, name, values, SCATTER_MODE.get(mode, mode)),
                     weak_of(self.array))
 
 
 _OPERATORS = {"divide": "__truediv__", "power": "__pow__"}
-_SCATTER_MODE = {"fill": "drop", "wrap": "unchecked"}
+SCATTER_MODE = {"fill": "drop", "wrap": "unchecked"}
 _SCATTERS = {"set": ops.scatter_set, "add": ops.scatter_add, "multiply": ops.scatter_mul,
              "min": ops.scatter_min, "max": ops.scatter_max}
 _COMBINE = {"add": ops.add, "multiply": ops.mul, "min": ops.min, "max": ops.max}

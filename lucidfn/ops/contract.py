@@ -64,6 +64,21 @@ class DotGeneral(Bilinear):
         before = [] if batched[0] else free(len(shape_of(x)), contract[0], batch[0])
         return move_axis(out, len(batch[0]) + len(before), 0)
 
+    def rows(self, axes: Any, types: Any, *, contract: Pair, batch: Pair) -> Any:
+        ax, ay = axes
+        paired = ax is not None and ay is not None
+        if paired and (ax, ay) in zip(*contract, strict=True):
+            return "add"
+        if paired and (ax, ay) in zip(*batch, strict=True):
+            return batch[0].index(ax)
+        free_x = free(len(types[0].shape), contract[0], batch[0])
+        free_y = free(len(types[1].shape), contract[1], batch[1])
+        if ay is None and ax in free_x:
+            return len(batch[0]) + free_x.index(ax)
+        if ax is None and ay in free_y:
+            return len(batch[0]) + len(free_x) + free_y.index(ay)
+        return None
+
     def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], *,
               contract: Pair, batch: Pair) -> int:
         return 2 * outs[0].size * math.prod(types[0].shape[i] for i in contract[0])

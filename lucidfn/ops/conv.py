@@ -124,6 +124,14 @@ class Conv(Bilinear):
         out = split_axis(self(x, w, groups=size * groups, **params), last, size)
         return move_axis(out, last, 0)
 
+    def rows(self, axes: Any, types: Any, *, groups: int, **_: Any) -> Any:
+        x, w = types
+        if axes == [0, None]:
+            return 0
+        # The gradient of a window: images are the channels of x and the inputs of w.
+        last = len(x.shape) - 1
+        return "add" if groups == 1 and axes == [last, last - 1] else None
+
     def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], **_: Any) -> int:
         return 2 * outs[0].size * math.prod(types[1].shape[:-1])
 

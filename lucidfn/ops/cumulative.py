@@ -35,6 +35,9 @@ class Cumulative(Primitive):
     def batch(self, size: int, batched: Any, x: Any, *, axis: int, reverse: bool) -> Any:
         return self(x, axis=axis + 1, reverse=reverse)
 
+    def rows(self, axes: Any, types: Any, *, axis: int, **_: Any) -> Any:
+        return None if axes[0] == axis else axes[0]
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size
 

@@ -20,6 +20,7 @@ from lucidfn.ops.shape import (
     move_axis,
     permute,
     reshape,
+    resized,
     zeros,
 )
 from lucidfn.types import ArrayType, int32, kind_of
@@ -57,6 +58,13 @@ class DynamicSlice(Linear):
                              fill=None)
             x, has_lane = move_axis(x, 1, axis + 1), True
         return x if has_lane else broadcast_to(x, shape=(size, *shape_of(x)))
+
+    def rows(self, axes: Any, types: Any, *, sizes: Axes) -> Any:
+        a = axes[0]
+        return a if a is not None and sizes[a] == types[0].shape[a] else None
+
+    def row_params(self, axis: int, size: int, types: Any, *, sizes: Axes) -> Any:
+        return {"sizes": resized(sizes, axis, size)}
 
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
@@ -117,11 +125,15 @@ class DynamicUpdateSlice(Primitive):
         for k, i in enumerate(axes):
             start = convert(as_vector(starts[i - 1]), dtype=int32)
             columns.append(block(start, shape[i], sizes[i], grid, k + 1))
-        lane = iota(shape=(*grid, 1), dtype=int32, axis=0)
-        indices = concatenate(lane, *columns, axis=len(grid))
+        indices = concatenate(*columns, axis=len(grid)) if columns else zeros((*grid, 0), int32)
         rest = tuple([i for i in range(1, len(shape)) if i not in axes])
         update = permute(update, order=(0, *axes, *rest))
-        return scatter_set(x, indices, update, axes=(0, *axes), mode="unchecked")
+        return scatter_set(x, indices, update, axes=axes, mode="unchecked", lanes=1)
+
+    def rows(self, axes: Any, types: Any) -> Any:
+        a = axes[0]
+        together = a is not None and axes[1] == a and types[0].shape[a] == types[1].shape[a]
+        return a if together else None
 
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0

@@ -208,7 +208,8 @@ log1p = Elementwise("log1p", [lambda t, y, x: div(t, add(x, 1.0))], accepts="fc"
 sqrt = Elementwise("sqrt", [_d_sqrt], accepts="fc", cost=2)
 rsqrt = Elementwise("rsqrt", [lambda t, y, x: mul(t, mul(div(y, x), -0.5))], accepts="fc", cost=3)
 cbrt = Elementwise("cbrt", [lambda t, y, x: div(t, mul(mul(y, y), 3.0))], accepts="f", cost=10)
-square = Elementwise("square", [lambda t, y, x: mul(t, mul(x, 2.0))], accepts="ifc")
+# x itself is kept for the derivative, not 2 x.
+square = Elementwise("square", [lambda t, y, x: mul(mul(t, x), 2.0)], accepts="ifc")
 integer_pow = IntegerPow("integer_pow", [None], accepts="ifc", cost=3)
 pow = Elementwise("pow", [_d_pow_x, _d_pow_y], accepts="ifc", cost=20)
 logistic = Elementwise("logistic", [lambda t, y, x: mul(t, mul(y, logistic(neg(x))))],

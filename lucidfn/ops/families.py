@@ -67,6 +67,11 @@ class Elementwise(Primitive):
         rank = max(len(shape_of(a)) - b for a, b in zip(args, batched, strict=True))
         return self(*[pad_rank(a, rank) if b else a for a, b in zip(args, batched, strict=True)])
 
+    def rows(self, axes: Sequence[int | None], types: Sequence[ArrayType], **_: Any) -> Any:
+        rank = max(len(t.shape) for t in types)
+        found = {a + rank - len(t.shape) for a, t in zip(axes, types, strict=True) if a is not None}
+        return found.pop() if len(found) == 1 else None
+
     def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], **_: Any) -> int:
         return self.cost * outs[0].size
 

@@ -64,6 +64,9 @@ class FFT(Linear):
               lengths: tuple[int, ...]) -> Any:
         return self(x, kind=kind, lengths=lengths)
 
+    def rows(self, axes: Any, types: Any, *, kind: str, lengths: tuple[int, ...]) -> Any:
+        return axes[0] if axes[0] < len(types[0].shape) - len(lengths) else None
+
     def flops(self, types: Sequence[ArrayType], outs: Sequence[ArrayType], *, kind: str,
               lengths: tuple[int, ...]) -> int:
         size = max(types[0].size, outs[0].size)

@@ -1,6 +1,7 @@
 """Taking elements at computed places and putting them there: gather, scatter_add, scatter_set.
 
 Places are `indices[..., k]`: the last axis holds one index for each of the k indexed `axes` of x.
+The first `lanes` axes of x, indices and updates are shared: each lane has places of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from lucidfn.core.ir import unknown
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
-from lucidfn.ops.elementwise import convert, eq, select, zero_like
+from lucidfn.ops.elementwise import eq, select, zero_like
 from lucidfn.ops.families import Linear
-from lucidfn.ops.shape import broadcast_to, concatenate, iota, move_axis, reshape, zeros
+from lucidfn.ops.shape import broadcast_to, iota, move_axis, reshape, without, zeros
 from lucidfn.types import ArrayType, int32, kind_of
 
 Axes = tuple[int, ...]
@@ -23,24 +24,29 @@ GATHER_MODES = {"raise": "raise", "clip": "clip", "fill": "drop", "unchecked": "
 SCATTER_MODES = {scatter: gather for gather, scatter in GATHER_MODES.items()}
 
 
-def places(x: ArrayType, indices: ArrayType, axes: Axes) -> tuple[int, ...]:
+def places(x: ArrayType, indices: ArrayType, axes: Axes, lanes: int) -> tuple[int, ...]:
     """The shape of what is taken or put: one block of x's other axes for each index tuple."""
     if kind_of(indices.dtype) != 1:
         raise TypeError(f"got indices of type {indices}; they must be integers")
     if not indices.shape or indices.shape[-1] != len(axes):
         raise ShapeError(f"got indices {indices} for axes {axes}; the last axis must hold "
                          f"{len(axes)} of them")
-    if any(not 0 <= a < len(x.shape) for a in axes) or len(set(axes)) != len(axes):
-        raise ShapeError(f"got {x}; it has no axes {axes}")
-    return indices.shape[:-1] + tuple([d for i, d in enumerate(x.shape) if i not in axes])
+    if any(not lanes <= a < len(x.shape) for a in axes) or len(set(axes)) != len(axes):
+        after = f" after {lanes} lanes" if lanes else ""
+        raise ShapeError(f"got {x}; it has no axes {axes}{after}")
+    shape = x.shape
+    if lanes:
+        own = min(len(shape), len(indices.shape) - 1)
+        if not 0 < lanes <= own or shape[:lanes] != indices.shape[:lanes]:
+            raise ShapeError(f"got {x} and indices {indices}; they must share their first {lanes} "
+                             "axes")
+    return indices.shape[:-1] + tuple([d for i, d in enumerate(shape)
+                                       if i >= lanes and i not in axes])
 
 
-def with_lane(indices: Any, size: int) -> Any:
-    """Batched indices (B, ..., k) -> (B, ..., k + 1): the lane's own number comes first."""
-    if dtype_of(indices).itemsize < 4:
-        indices = convert(indices, dtype=int32)
-    lane = iota(shape=(*shape_of(indices)[:-1], 1), dtype=dtype_of(indices), axis=0)
-    return concatenate(lane, indices, axis=len(shape_of(indices)) - 1)
+def on_lanes(x: Any, size: int) -> Any:
+    """One copy for each of `size` lanes, which come first."""
+    return broadcast_to(x, shape=(size, *shape_of(x)))
 
 
 def shifted(axes: Axes) -> Axes:
@@ -48,36 +54,52 @@ def shifted(axes: Axes) -> Axes:
 
 
 class Gather(Linear):
-    """out[b, r] = x[indices[b, 0], .., indices[b, k-1], r]: the indexed axes are `axes`."""
+    """out[l, b, r] = x[l, indices[l, b, 0], .., indices[l, b, k-1], r]: `axes` are indexed."""
 
     name = "gather"
 
-    def infer(self, x: ArrayType, indices: ArrayType, *, axes: Axes, mode: str,
-              fill: Any) -> ArrayType:
+    def infer(self, x: ArrayType, indices: ArrayType, *, axes: Axes, mode: str, fill: Any,
+              lanes: int = 0) -> ArrayType:
         if mode not in GATHER_MODES:
             raise ValueError(f"gather has no mode {mode!r}; it has {list(GATHER_MODES)}")
-        return ArrayType(places(x, indices, axes), x.dtype, x.weak)
+        return ArrayType(places(x, indices, axes, lanes), x.dtype, x.weak)
 
     def jvp(self, tangents: Any, out: Any, x: Any, indices: Any, *, axes: Axes, mode: str,
-            fill: Any) -> Any:
+            fill: Any, lanes: int = 0) -> Any:
         t = tangents[0]
-        return self(t, indices, axes=axes, mode=mode, fill=zero_like(t))
+        return self(t, indices, axes=axes, mode=mode, fill=zero_like(t), lanes=lanes)
 
     def transpose(self, ct: Any, x: Any, indices: Any, *, axes: Axes, mode: str,
-                  fill: Any) -> list[Any]:
+                  fill: Any, lanes: int = 0) -> list[Any]:
         # Zeros that take no memory: a backend makes its own copy to add to.
         zero = broadcast_to(zeros((), x.type.dtype), shape=x.type.shape)
-        return [scatter_add(zero, indices, ct, axes=axes, mode=GATHER_MODES[mode]), None]
+        return [scatter_add(zero, indices, ct, axes=axes, mode=GATHER_MODES[mode], lanes=lanes),
+                None]
 
     def batch(self, size: int, batched: Sequence[bool], x: Any, indices: Any, *, axes: Axes,
-              mode: str, fill: Any) -> Any:
+              mode: str, fill: Any, lanes: int = 0) -> Any:
         if not batched[0]:
-            return self(x, indices, axes=axes, mode=mode, fill=fill)
-        if not batched[1]:
+            out = self(x, move_axis(indices, 0, lanes), axes=axes, mode=mode, fill=fill,
+                       lanes=lanes)
+            return move_axis(out, lanes, 0)
+        if not batched[1] and not lanes:
             # A batch axis of x alone is one more axis that is not indexed: the first of them.
             out = self(x, indices, axes=shifted(axes), mode=mode, fill=fill)
             return move_axis(out, len(shape_of(indices)) - 1, 0)
-        return self(x, with_lane(indices, size), axes=(0, *shifted(axes)), mode=mode, fill=fill)
+        indices = indices if batched[1] else on_lanes(indices, size)
+        return self(x, indices, axes=shifted(axes), mode=mode, fill=fill, lanes=lanes + 1)
+
+    def rows(self, row_axes: Any, types: Any, *, axes: Axes,  # type: ignore[override]
+             lanes: int = 0, **_: Any) -> Any:
+        x_axis, index_axis = row_axes
+        lead = len(types[1].shape) - 1
+        if x_axis == index_axis:
+            return x_axis if x_axis < lanes else None
+        if x_axis is None:
+            return index_axis if lanes <= index_axis < lead else None
+        if index_axis is not None or x_axis < lanes or x_axis in axes:
+            return None
+        return lead + without(x_axis, (*range(lanes), *axes))
 
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
@@ -99,18 +121,21 @@ class CheckLabels(Primitive):
     def batch(self, size: int, batched: Sequence[bool], labels: Any, *, classes: int) -> Any:
         return self(labels, classes=classes)
 
+    def rows(self, axes: Any, types: Any, *, classes: int) -> Any:
+        return axes[0]
+
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
 
 
 class Scatter(Primitive):
-    """x with updates[b, r] combined into the place [indices[b, 0], .., indices[b, k-1], r]."""
+    """x with updates[l, b, r] combined into the place [l, indices[l, b, 0], .., r]."""
 
     def infer(self, x: ArrayType, indices: ArrayType, updates: ArrayType, *, axes: Axes,
-              mode: str) -> ArrayType:
+              mode: str, lanes: int = 0) -> ArrayType:
         if mode not in SCATTER_MODES:
             raise ValueError(f"{self.name} has no mode {mode!r}; it has {list(SCATTER_MODES)}")
-        shape = places(x, indices, axes)
+        shape = places(x, indices, axes, lanes)
         if updates.shape != shape:
             raise ShapeError(f"got updates {updates}; for {x} and indices {indices} on axes "
                              f"{axes} their shape must be {shape}")
@@ -119,13 +144,12 @@ class Scatter(Primitive):
         return x
 
     def batch(self, size: int, batched: Sequence[bool], x: Any, indices: Any, updates: Any, *,
-              axes: Axes, mode: str) -> Any:
-        if not batched[0]:
-            x = broadcast_to(x, shape=(size, *shape_of(x)))
-        if batched[1]:
-            if not batched[2]:
-                updates = broadcast_to(updates, shape=(size, *shape_of(updates)))
-            return self(x, with_lane(indices, size), updates, axes=(0, *shifted(axes)), mode=mode)
+              axes: Axes, mode: str, lanes: int = 0) -> Any:
+        x = x if batched[0] else on_lanes(x, size)
+        if batched[1] or lanes:
+            indices, updates = [v if b else on_lanes(v, size) for v, b in
+                                zip((indices, updates), batched[1:], strict=True)]
+            return self(x, indices, updates, axes=shifted(axes), mode=mode, lanes=lanes + 1)
         # Indices that all lanes share: the batch is one more axis that is not indexed.
         lead = len(shape_of(indices)) - 1
         if batched[2]:
@@ -136,6 +160,16 @@ class Scatter(Primitive):
             updates = broadcast_to(updates, shape=(*s[:lead], size, *s[lead:]))
         return self(x, indices, updates, axes=shifted(axes), mode=mode)
 
+    def rows(self, row_axes: Any, types: Any, *, axes: Axes,  # type: ignore[override]
+             lanes: int = 0, **_: Any) -> Any:
+        x_axis, index_axis, update_axis = row_axes
+        if x_axis is None or x_axis in axes:
+            return None
+        if x_axis < lanes:
+            return x_axis if x_axis == index_axis == update_axis else None
+        place = len(types[1].shape) - 1 + without(x_axis, (*range(lanes), *axes))
+        return x_axis if index_axis is None and update_axis == place else None
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[2].size
 
@@ -145,45 +179,46 @@ def instantiated(tangents: Sequence[Any], x: Any, updates: Any) -> list[Any]:
             for t, v in zip(tangents, (x, updates), strict=True)]
 
 
-def take_back(x: Any, indices: Any, axes: Axes, mode: str) -> Any:
+def take_back(x: Any, indices: Any, axes: Axes, mode: str, lanes: int) -> Any:
     """What stands at the places of a scatter; 0 for updates that are dropped."""
-    return gather(x, indices, axes=axes, mode=SCATTER_MODES[mode], fill=zero_like(x))
+    return gather(x, indices, axes=axes, mode=SCATTER_MODES[mode], fill=zero_like(x), lanes=lanes)
 
 
 class ScatterAdd(Scatter):
     """x[place] += update; linear in x and the updates together."""
 
     def jvp(self, tangents: Any, out: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-            mode: str) -> Any:
+            mode: str, lanes: int = 0) -> Any:
         tx, _, tu = tangents
         if tu is None:
             return tx
         tx, tu = instantiated((tx, tu), x, updates)
-        return self(tx, indices, tu, axes=axes, mode=mode)
+        return self(tx, indices, tu, axes=axes, mode=mode, lanes=lanes)
 
     def transpose(self, ct: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-                  mode: str) -> list[Any]:
+                  mode: str, lanes: int = 0) -> list[Any]:
         return [ct if unknown(x) else None, None,
-                take_back(ct, indices, axes, mode) if unknown(updates) else None]
+                take_back(ct, indices, axes, mode, lanes) if unknown(updates) else None]
 
 
 class ScatterSet(Scatter):
     """x[place] = update, the last of several; linear in x and the updates together."""
 
     def jvp(self, tangents: Any, out: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-            mode: str) -> Any:
+            mode: str, lanes: int = 0) -> Any:
         tx, tu = instantiated((tangents[0], tangents[2]), x, updates)
-        return self(tx, indices, tu, axes=axes, mode=mode)
+        return self(tx, indices, tu, axes=axes, mode=mode, lanes=lanes)
 
     def transpose(self, ct: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-                  mode: str) -> list[Any]:
+                  mode: str, lanes: int = 0) -> list[Any]:
         kind = updates.type if unknown(updates) else type_of(updates)
         ct_x = ct_u = None
         if unknown(x):
-            ct_x = self(ct, indices, zeros(kind.shape, kind.dtype), axes=axes, mode=mode)
+            ct_x = self(ct, indices, zeros(kind.shape, kind.dtype), axes=axes, mode=mode,
+                        lanes=lanes)
         if unknown(updates):
-            ct_u = take_back(ct, indices, axes, mode)
-            ids, last = owners(shape_of(ct), indices, axes, mode)
+            ct_u = take_back(ct, indices, axes, mode, lanes)
+            ids, last = owners(shape_of(ct), indices, axes, mode, lanes)
             if last is not None:
                 # Of several updates of one place only the one that stayed has an influence.
                 lead = shape_of(ids)
@@ -192,20 +227,20 @@ class ScatterSet(Scatter):
         return [ct_x, None, ct_u]
 
 
-def owners(shape: tuple[int, ...], indices: Any, axes: Axes, mode: str) -> tuple[Any, Any]:
+def owners(shape: tuple[int, ...], indices: Any, axes: Axes, mode: str,
+           lanes: int) -> tuple[Any, Any]:
     """For each update its number, and the number of the last update of the same place.
 
-    The latter is None where there is one update only, which has no rival.
+    The latter is None where there is one update a lane only, which has no rival.
     """
     lead = shape_of(indices)[:-1]
-    count = math.prod(lead)
-    ids = reshape(iota(shape=(count,), dtype=int32, axis=0), shape=lead)
-    if count <= 1:
+    ids = reshape(iota(shape=(math.prod(lead),), dtype=int32, axis=0), shape=lead)
+    if math.prod(lead[lanes:]) <= 1:
         return ids, None
-    table = zeros(tuple([shape[a] for a in axes]), int32)
-    every = tuple(range(len(axes)))
-    table = scatter_set(table, indices, ids, axes=every, mode=mode)
-    return ids, gather(table, indices, axes=every, mode=SCATTER_MODES[mode], fill=-1)
+    table = zeros((*shape[:lanes], *[shape[a] for a in axes]), int32)
+    every = tuple(range(lanes, lanes + len(axes)))
+    table = scatter_set(table, indices, ids, axes=every, mode=mode, lanes=lanes)
+    return ids, gather(table, indices, axes=every, mode=SCATTER_MODES[mode], fill=-1, lanes=lanes)
 
 
 gather, check_labels = Gather(), CheckLabels()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from lucidfn.core.trace import dtype_of, shape_of
@@ -27,7 +26,6 @@ from lucidfn.ops.indexing import gather
 from lucidfn.ops.reduce import products_of_others
 from lucidfn.ops.shape import (
     broadcast_to,
-    concatenate,
     iota,
     pad,
     reduce_sum,
@@ -98,13 +96,9 @@ def late_ones(n: int, start: int, dtype: Any) -> Any:
 
 def permuted_rows(x: Any, order: Any) -> Any:
     """x[..., order, :] for each matrix of a batch."""
-    *lead, rows, columns = shape_of(x)
-    count = math.prod(lead)
-    lane = iota(shape=(count, rows, 1), dtype=int32, axis=0)
-    index = concatenate(lane, reshape(order, shape=(count, rows, 1)), axis=2)
-    flat = reshape(x, shape=(count, rows, columns))
-    out = gather(flat, index, axes=(0, 1), mode="unchecked", fill=zero_like(x))
-    return reshape(out, shape=shape_of(x))
+    lanes = len(shape_of(x)) - 2
+    index = reshape(order, shape=(*shape_of(order), 1))
+    return gather(x, index, axes=(lanes,), mode="unchecked", fill=zero_like(x), lanes=lanes)
 
 
 # ------------------------------------------------------------------ determinants

@@ -143,5 +143,10 @@ class Matrix(Primitive):
     def batch(self, size: int, batched: Any, x: Any, **params: Any) -> Any:
         return self(x, **params)
 
+    def rows(self, axes: Any, types: Any, **_: Any) -> Any:
+        a = axes[0]
+        together = a is not None and len(set(axes)) == 1
+        return a if together and a < len(types[0].shape) - 2 else None
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return int(self.factor * types[0].size * min(types[0].shape[-2:]))

@@ -33,6 +33,11 @@ class Random(Primitive):
         if not is_key(keys.dtype):
             raise TypeError(f"got {keys}; it takes random keys, made by random.key(seed)")
 
+    def rows(self, axes: Any, types: Any, **_: Any) -> Any:
+        """Each key for itself; the parameters of a distribution go with the keys."""
+        a = axes[0]
+        return a if len(set(axes)) == 1 and a < len(types[0].shape) else None
+
 
 class Seed(Random):
     """Keys from integer seeds; the low 32 bits count, or all 64 with `x64`"""
@@ -82,6 +87,12 @@ class FoldIn(Random):
         return self(*[pad_rank(a, int(rank)) if b else a
                       for a, b in zip(args, batched, strict=True)])
 
+    def rows(self, axes: Any, types: Any, **_: Any) -> Any:
+        keys, data = types
+        if axes[1] is None:
+            return axes[0] if not data.shape else None
+        return axes[0] if axes[0] == axes[1] and len(keys.shape) == len(data.shape) else None
+
 
 class Bits(Random):
     """From each key an array of uniform unsigned integers of `width` bits"""
@@ -106,6 +117,20 @@ class Below(Random):
     def infer(self, keys: ArrayType, *, shape: tuple[int, ...], bound: int) -> ArrayType:
         self.need_keys(keys)
         return ArrayType((*keys.shape, *shape), bool_)
+
+    def batch(self, size: int, batched: Any, keys: Any, **params: Any) -> Any:
+        return self(keys, **params)
+
+
+class Uniform(Random):
+    """From each key an array of uniform numbers in [low, high), float32 or float64"""
+
+    name = "random_uniform"
+
+    def infer(self, keys: ArrayType, *, shape: tuple[int, ...], dtype: np.dtype, low: float,
+              high: float) -> ArrayType:
+        self.need_keys(keys)
+        return ArrayType((*keys.shape, *shape), dtype)
 
     def batch(self, size: int, batched: Any, keys: Any, **params: Any) -> Any:
         return self(keys, **params)
@@ -152,6 +177,9 @@ class WrapKeyData(Random):
 
     def batch(self, size: int, batched: Any, data: Any, *, impl: str) -> Any:
         return self(data, impl=impl)
+
+    def rows(self, axes: Any, types: Any, *, impl: str) -> Any:
+        return axes[0] if axes[0] < len(types[0].shape) - 1 else None
 
 
 class Clone(Random):
@@ -211,11 +239,12 @@ class Gamma(Sampler):
 
 
 random_seed, random_split, random_fold_in = Seed(), Split(), FoldIn()
-random_bits, random_below, random_normal = Bits(), Below(), Normal()
+random_bits, random_below = Bits(), Below()
+random_uniform, random_normal = Uniform(), Normal()
 random_key_data, random_wrap = KeyData(), WrapKeyData()
 random_clone, random_gamma = Clone(), Gamma()
 random_poisson, random_binomial = Sampler("random_poisson"), Sampler("random_binomial")
 
 __all__ = ["random_below", "random_binomial", "random_bits", "random_clone", "random_fold_in",
            "random_gamma", "random_key_data", "random_normal", "random_poisson", "random_seed",
-           "random_split", "random_wrap"]
+           "random_split", "random_uniform", "random_wrap"]

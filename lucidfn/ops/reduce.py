@@ -20,6 +20,7 @@ from lucidfn.ops.shape import (
     reduced,
     reshape,
     slice_axis,
+    without,
 )
 from lucidfn.types import ArrayType, bool_
 
@@ -38,6 +39,9 @@ class Reduction(Primitive):
 
     def batch(self, size: int, batched: Any, x: Any, *, axes: Axes) -> Any:
         return self(x, axes=tuple([a + 1 for a in axes]))
+
+    def rows(self, row_axes: Any, types: Any, *, axes: Axes) -> Any:  # type: ignore[override]
+        return None if row_axes[0] in axes else without(row_axes[0], axes)
 
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size
@@ -90,6 +94,9 @@ class ArgExtremum(Primitive):
 
     def batch(self, size: int, batched: Any, x: Any, *, axis: int, dtype: Any) -> Any:
         return self(x, axis=axis + 1, dtype=dtype)
+
+    def rows(self, axes: Any, types: Any, *, axis: int, dtype: Any) -> Any:
+        return None if axes[0] == axis else without(axes[0], (axis,))
 
 
 reduce_max, reduce_min = Extremum("reduce_max"), Extremum("reduce_min")

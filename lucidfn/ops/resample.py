@@ -68,6 +68,9 @@ class Resample(Linear):
     def batch(self, size: int, batched: Sequence[bool], x: Any, *, axis: int, taps: Taps) -> Any:
         return self(x, axis=axis + 1, taps=taps)
 
+    def rows(self, axes: Any, types: Any, *, axis: int, taps: Taps) -> Any:
+        return None if axes[0] == axis else axes[0]
+
     def flops(self, types: Any, outs: Sequence[ArrayType], *, axis: int, taps: Taps) -> int:
         return 0 if taps.weights is None else 2 * taps.indices.shape[1] * outs[0].size
 

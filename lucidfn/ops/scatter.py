@@ -35,24 +35,24 @@ class ScatterMul(Scatter):
     """x[place] *= update; linear in x."""
 
     def jvp(self, tangents: Any, out: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-            mode: str) -> Any:
+            mode: str, lanes: int = 0) -> Any:
         tx, _, tu = tangents
         total = None
         if tx is not None:
-            total = self(tx, indices, updates, axes=axes, mode=mode)
+            total = self(tx, indices, updates, axes=axes, mode=mode, lanes=lanes)
         if tu is not None:
-            _, last = owners(shape_of(x), indices, axes, mode)
-            factor = take_back(x, indices, axes, mode)
+            _, last = owners(shape_of(x), indices, axes, mode, lanes)
+            factor = take_back(x, indices, axes, mode, lanes)
             if last is not None:
                 factor = mul(factor, product_of_rivals(updates, last))
             zero = zeros(shape_of(x), dtype_of(x))
-            moved = scatter_add(zero, indices, mul(tu, factor), axes=axes, mode=mode)
+            moved = scatter_add(zero, indices, mul(tu, factor), axes=axes, mode=mode, lanes=lanes)
             total = moved if total is None else add(total, moved)
         return total
 
     def transpose(self, ct: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-                  mode: str) -> list[Any]:
-        return [self(ct, indices, updates, axes=axes, mode=mode), None, None]
+                  mode: str, lanes: int = 0) -> list[Any]:
+        return [self(ct, indices, updates, axes=axes, mode=mode, lanes=lanes), None, None]
 
 
 def product_of_rivals(updates: Any, group: Any) -> Any:
@@ -103,13 +103,13 @@ class ScatterExtremum(Scatter):
     """x[place] = min or max of it and its updates; those that tie share the derivative equally."""
 
     def jvp(self, tangents: Any, out: Any, x: Any, indices: Any, updates: Any, *, axes: Axes,
-            mode: str) -> Any:
+            mode: str, lanes: int = 0) -> Any:
         tx, tu = instantiated((tangents[0], tangents[2]), x, updates)
         dtype = dtype_of(x)
         # A NaN that no update reached keeps its own tangent.
         at_x = bitwise_or(eq(x, out), is_nan(x)) if is_inexact(dtype) else eq(x, out)
-        at_u = eq(updates, take_back(out, indices, axes, mode))
-        put = lambda a, b: scatter_add(a, indices, b, axes=axes, mode=mode)
+        at_u = eq(updates, take_back(out, indices, axes, mode, lanes))
+        put = lambda a, b: scatter_add(a, indices, b, axes=axes, mode=mode, lanes=lanes)
         count = put(convert(at_x, dtype=dtype), convert(at_u, dtype=dtype))
         total = put(select(at_x, tx, zero_like(tx)), select(at_u, tu, zero_like(tu)))
         return div(total, count)

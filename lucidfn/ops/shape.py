@@ -41,6 +41,12 @@ class BroadcastTo(Shape):
     def batch(self, size: int, batched: Any, x: Any, *, shape: tuple[int, ...]) -> Any:
         return self(pad_rank(x, len(shape)), shape=(size, *shape))
 
+    def rows(self, axes: Any, types: Any, *, shape: tuple[int, ...]) -> Any:
+        return axes[0] + len(shape) - len(types[0].shape)
+
+    def row_params(self, axis: int, size: int, types: Any, *, shape: tuple[int, ...]) -> Any:
+        return {"shape": resized(shape, axis, size)}
+
 
 class Reshape(Shape):
     """The same elements in row-major order under another shape."""
@@ -59,6 +65,9 @@ class Reshape(Shape):
     def batch(self, size: int, batched: Any, x: Any, *, shape: tuple[int, ...]) -> Any:
         return self(x, shape=(size, *shape))
 
+    def row_params(self, axis: int, size: int, types: Any, *, shape: tuple[int, ...]) -> Any:
+        return {"shape": resized(shape, axis, size)}
+
 
 class Permute(Shape):
     """out axis i is axis order[i] of x."""
@@ -76,6 +85,9 @@ class Permute(Shape):
     def batch(self, size: int, batched: Any, x: Any, *, order: tuple[int, ...]) -> Any:
         return self(x, order=(0, *[i + 1 for i in order]))
 
+    def rows(self, axes: Any, types: Any, *, order: tuple[int, ...]) -> Any:
+        return order.index(axes[0])
+
 
 class Flip(Shape):
     """x reversed along axes."""
@@ -90,6 +102,9 @@ class Flip(Shape):
 
     def batch(self, size: int, batched: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
         return self(x, axes=tuple(a + 1 for a in axes))
+
+    def rows(self, row_axes: Any, types: Any, *, axes: tuple[int, ...]) -> Any:  # type: ignore
+        return None if row_axes[0] in axes else row_axes[0]
 
 
 class Slice(Shape):
@@ -116,6 +131,15 @@ class Slice(Shape):
 
     def batch(self, size: int, batched: Any, x: Any, *, start: Any, stop: Any, stride: Any) -> Any:
         return self(x, start=(0, *start), stop=(size, *stop), stride=(1, *stride))
+
+    def rows(self, axes: Any, types: Any, *, start: Any, stop: Any, stride: Any) -> Any:
+        a = axes[0]
+        whole = start[a] == 0 and stop[a] == types[0].shape[a] and stride[a] == 1
+        return a if whole else None
+
+    def row_params(self, axis: int, size: int, types: Any, *, start: Any, stop: Any,
+                   stride: Any) -> Any:
+        return {"start": start, "stop": resized(stop, axis, size), "stride": stride}
 
 
 class Pad(Primitive):
@@ -161,6 +185,9 @@ class Pad(Primitive):
         values = reshape(value, shape=(size, *[1] * (len(shape_of(x)) - 1)))
         return select(mask, self(x, zero_like(x), widths=widths), values)
 
+    def rows(self, axes: Any, types: Any, *, widths: Any) -> Any:
+        return axes[0] if axes[1] is None and widths[axes[0]] == (0, 0, 0) else None
+
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
 
@@ -202,6 +229,9 @@ class Concatenate(Primitive):
                 for x, b in zip(xs, batched, strict=True)]
         return self(*full, axis=axis + 1)
 
+    def rows(self, axes: Any, types: Any, *, axis: int) -> Any:
+        return axes[0] if len(set(axes)) == 1 and axes[0] != axis else None
+
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
 
@@ -232,6 +262,9 @@ class ReduceSum(Linear):
     def batch(self, size: int, batched: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
         return self(x, axes=tuple([a + 1 for a in axes]))
 
+    def rows(self, row_axes: Any, types: Any, *, axes: tuple[int, ...]) -> Any:  # type: ignore
+        return "add" if row_axes[0] in axes else without(row_axes[0], axes)
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size
 
@@ -252,6 +285,16 @@ broadcast_to, reshape, permute, flip = BroadcastTo(), Reshape(), Permute(), Flip
 slice_, pad, concatenate, iota = Slice(), Pad(), Concatenate(), Iota()
 full, reduce_sum = Full(), ReduceSum()
 bind(add=add, reshape=reshape, broadcast_to=broadcast_to, reduce_sum=reduce_sum)
+
+
+def resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    """The shape with another size of one axis."""
+    return (*shape[:axis], size, *shape[axis + 1:])
+
+
+def without(axis: int, gone: Sequence[int]) -> int:
+    """The place of an axis once others are gone."""
+    return axis - sum(g < axis for g in gone)
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:

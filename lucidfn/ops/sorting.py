@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,20 +9,19 @@ from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.ops.cumulative import cumsum
-from lucidfn.ops.elementwise import add, bitwise_or, convert, div, mul, ne
+from lucidfn.ops.elementwise import bitwise_or, convert, div, ne
 from lucidfn.ops.indexing import gather, scatter_add
 from lucidfn.ops.shape import (
     broadcast_to,
     concatenate,
     flip,
     full,
-    iota,
     move_axis,
     reshape,
     slice_axis,
     zeros,
 )
-from lucidfn.types import ArrayType, bool_, int32
+from lucidfn.types import ArrayType, int32
 
 
 class ArgSort(Primitive):
@@ -40,6 +38,9 @@ class ArgSort(Primitive):
 
     def batch(self, size: int, batched: Sequence[bool], *keys: Any, axis: int) -> Any:
         return self(*on_every_lane(size, batched, keys), axis=axis + 1)
+
+    def rows(self, axes: Any, types: Any, *, axis: int) -> Any:
+        return axes[0] if len(set(axes)) == 1 and axes[0] != axis else None
 
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size * types[0].size.bit_length()
@@ -74,22 +75,25 @@ class Sort(Primitive):
             num_keys: int) -> list[Any]:
         if all(t is None for t in tangents):
             return [None] * len(operands)
-        order = flat_order(argsort(*operands[:num_keys], axis=axis), axis)
-        runs = flat_runs(out[:num_keys], axis)
+        order = places(last(argsort(*operands[:num_keys], axis=axis), axis))
+        runs = runs_of(out[:num_keys], axis)
         found: list[Any] = []
         for i, t in enumerate(tangents):
             if t is None:
                 found.append(None)
                 continue
-            moved = take_flat(flat(t, axis), order)
+            moved = take_last(last(t, axis), order)
             if i < num_keys:
                 moved = mean_of_runs(moved, runs)
-            found.append(unflat(moved, shape_of(t), axis))
+            found.append(move_axis(moved, len(shape_of(t)) - 1, axis))
         return found
 
     def batch(self, size: int, batched: Sequence[bool], *operands: Any, axis: int,
               num_keys: int) -> list[Any]:
         return self(*on_every_lane(size, batched, operands), axis=axis + 1, num_keys=num_keys)
+
+    def rows(self, axes: Any, types: Any, *, axis: int, num_keys: int) -> Any:
+        return axes[0] if len(set(axes)) == 1 and axes[0] != axis else None
 
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size * types[0].size.bit_length()
@@ -117,58 +121,49 @@ class TopK(Primitive):
     def batch(self, size: int, batched: Sequence[bool], x: Any, *, k: int) -> list[Any]:
         return self(x, k=k)
 
+    def rows(self, axes: Any, types: Any, *, k: int) -> Any:
+        return axes[0] if axes[0] < len(types[0].shape) - 1 else None
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         return types[0].size * types[0].size.bit_length()
 
 
-# Derivatives work on one flat axis: the sorted axis last, rows one after another.
+# Derivatives work on the last axis; the others are lanes.
 
-def flat(x: Any, axis: int) -> Any:
-    x = move_axis(x, axis, len(shape_of(x)) - 1)
-    return reshape(x, shape=(math.prod(shape_of(x)),))
-
-
-def unflat(x: Any, shape: tuple[int, ...], axis: int) -> Any:
-    rows = (*shape[:axis], *shape[axis + 1:], shape[axis])
-    return move_axis(reshape(x, shape=rows), len(shape) - 1, axis)
+def last(x: Any, axis: int) -> Any:
+    return move_axis(x, axis, len(shape_of(x)) - 1)
 
 
-def take_flat(x: Any, at: Any) -> Any:
-    return gather(x, at, axes=(0,), mode="unchecked", fill=0.0)
+def places(index: Any) -> Any:
+    return reshape(index, shape=(*shape_of(index), 1))
 
 
-def flat_order(order: Any, axis: int) -> Any:
-    """Positions along an axis as positions in the flat array, (elements, 1)."""
-    shape = shape_of(order)
-    n, count = shape[axis], math.prod(shape)
-    rows = iota(shape=(count // n if n else 0, n), dtype=int32, axis=0)
-    starts = reshape(mul(rows, n), shape=(count,))
-    return reshape(add(flat(order, axis), starts), shape=(count, 1))
+def take_last(x: Any, at: Any) -> Any:
+    lanes = len(shape_of(x)) - 1
+    return gather(x, at, axes=(lanes,), mode="unchecked", fill=0.0, lanes=lanes)
 
 
-def flat_runs(keys: Sequence[Any], axis: int) -> Any:
-    """The number of the run of equal keys that each sorted element belongs to, (elements, 1)."""
-    shape = shape_of(keys[0])
+def runs_of(keys: Sequence[Any], axis: int) -> Any:
+    """The number of the run of equal keys that each sorted element belongs to, (..., n, 1)."""
     begins = None
     for key in keys:
-        key = move_axis(key, axis, len(shape) - 1)
-        last, n = len(shape) - 1, shape[axis]
-        differs = ne(slice_axis(key, last, 1, n), slice_axis(key, last, 0, n - 1)) if n else key
+        key = last(key, axis)
+        at, n = len(shape_of(key)) - 1, shape_of(key)[-1]
+        if not n:
+            return zeros((*shape_of(key), 1), int32)
+        differs = ne(slice_axis(key, at, 1, n), slice_axis(key, at, 0, n - 1))
         begins = differs if begins is None else bitwise_or(begins, differs)
-    if not shape[axis]:
-        return zeros((0, 1), int32)
-    first = full(shape=(*shape[:axis], *shape[axis + 1:], 1), dtype=bool_, value=True)
-    begins = convert(concatenate(first, begins, axis=len(shape) - 1), dtype=int32)
-    count = math.prod(shape)
-    runs = cumsum(reshape(begins, shape=(count,)), axis=0, reverse=False)
-    return reshape(add(runs, -1), shape=(count, 1))
+    first = full(shape=(*shape_of(begins)[:-1], 1), dtype=int32, value=0)
+    begins = concatenate(first, convert(begins, dtype=int32), axis=at)
+    return places(cumsum(begins, axis=at, reverse=False))
 
 
 def mean_of_runs(t: Any, runs: Any) -> Any:
+    lanes = len(shape_of(t)) - 1
     empty = zeros(shape_of(t), dtype_of(t))
     ones = full(shape=shape_of(t), dtype=dtype_of(t), value=1.0)
-    put = lambda x: scatter_add(empty, runs, x, axes=(0,), mode="unchecked")
-    return div(take_flat(put(t), runs), take_flat(put(ones), runs))
+    put = lambda x: scatter_add(empty, runs, x, axes=(lanes,), mode="unchecked", lanes=lanes)
+    return div(take_last(put(t), runs), take_last(put(ones), runs))
 
 
 argsort, sort, top_k = ArgSort(), Sort(), TopK()

@@ -39,6 +39,9 @@ class Split(Primitive):
               sizes: tuple[int, ...]) -> list[Any]:
         return self(x, axis=axis + 1, sizes=sizes)
 
+    def rows(self, axes: Any, types: Any, *, axis: int, sizes: tuple[int, ...]) -> Any:
+        return None if axes[0] == axis else axes[0]
+
     def flops(self, types: Any, outs: Any, **_: Any) -> int:
         return 0
 

@@ -68,6 +68,12 @@ class System(Primitive):
         out = reshape(out, shape=(*s[:free - 1], size, shape_of(b)[free], *s[free:]))
         return move_axis(out, free - 1, 0)
 
+    def rows(self, axes: Any, types: Any, **params: Any) -> Any:
+        last = len(types[1].shape) - 1
+        if axes[0] is None:
+            return axes[1] if axes[1] == last - (not params.get("left", True)) else None
+        return axes[0] if axes[0] == axes[1] < last - 1 else None
+
     def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
         n = types[0].shape[-1]
         return self.factor * types[0].size * n // 3 + 2 * types[1].size * n

@@ -44,6 +44,13 @@ class Window(Primitive):
     def batch(self, size: int, batched: Any, x: Any, **params: Any) -> Any:
         return self(x, **one_axis_more(params))
 
+    def rows(self, axes: Any, types: Any, *, window: Ints, stride: Ints, padding: Pads,
+             x_dilation: Ints, **_: Any) -> Any:
+        a = axes[0]
+        alone = a is not None and len(set(axes)) == 1 and \
+            (window[a], stride[a], padding[a], x_dilation[a]) == (1, 1, (0, 0), 1)
+        return a if alone else None
+
     def flops(self, types: Any, outs: Sequence[ArrayType], *, window: Ints, **_: Any) -> int:
         return outs[0].size * math.prod(window)
 

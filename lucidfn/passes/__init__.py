@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lucidfn.core.ir import Program
+from lucidfn.control.call import recompute
+from lucidfn.core.ir import Equation, Program
 from lucidfn.passes.cse import cse
 from lucidfn.passes.dce import dce
 from lucidfn.passes.fold import fold
@@ -21,4 +22,17 @@ def optimize(program: Program) -> Program:
     return program
 
 
-__all__ = ["PASSES", "cse", "dce", "fold", "inline", "optimize", "simplify"]
+def unfold(program: Program) -> Program:
+    """An optimised program with what it computes again, for checkpoints, as equations of its own.
+
+    The last pass: cse would merge them with those of the first time.
+    """
+    if not any(e.primitive is recompute for e in program.equations):
+        return program
+    equations = [e if e.primitive is not recompute else Equation(
+        e.primitive, e.inputs, {**e.params, "program": unfold(optimize(e.params["program"]))},
+        e.outputs, e.source) for e in program.equations]
+    return inline(program.replace(equations=equations), {recompute})
+
+
+__all__ = ["PASSES", "cse", "dce", "fold", "inline", "optimize", "simplify", "unfold"]

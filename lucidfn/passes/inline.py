@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lucidfn.control.call import call, checkpoint
 from lucidfn.control.custom import custom_jvp_call, custom_vjp_call, custom_vmap_call
 from lucidfn.control.steps import step
 from lucidfn.core.ir import Atom, Equation, Program, Var
+from lucidfn.core.primitive import Primitive
 
 # A checkpoint, or a function with rules of its own, is a plain call where nothing transforms it any
-# more. What recomputes a forward pass stays a call: inlined, cse would merge it with the first pass
-# and keep its residuals.
+# more. What recomputes a forward pass stays a call until cse is done, which would merge it with the
+# first pass and keep its residuals.
 INLINED = {call, checkpoint, step, custom_jvp_call, custom_vjp_call, custom_vmap_call}
 
 
-def inline(program: Program) -> Program:
+def inline(program: Program, among: Collection[Primitive] = INLINED) -> Program:
     """Flatten calls, at any depth."""
-    if not any(e.primitive in INLINED for e in program.equations):
+    if not any(e.primitive in among for e in program.equations):
         return program
     equations: list[Equation] = []
     consts = dict(program.consts)
     env: dict[Atom, Atom] = {}
     for eqn in program.equations:
-        if eqn.primitive in INLINED:
+        if eqn.primitive in among:
             actual = [env.get(a, a) for a in eqn.inputs]
-            env.update(zip(eqn.outputs, _expand(eqn, actual, equations, consts), strict=True))
+            env.update(zip(eqn.outputs, _expand(eqn, actual, equations, consts, among),
+                           strict=True))
         elif any(a in env for a in eqn.inputs):
             equations.append(Equation(eqn.primitive, [env.get(a, a) for a in eqn.inputs],
                                       eqn.params, eqn.outputs, eqn.source))
@@ -34,15 +38,16 @@ def inline(program: Program) -> Program:
 
 
 def _expand(eqn: Equation, actual: list[Atom], equations: list[Equation],
-            consts: dict[Var, object]) -> list[Atom]:
+            consts: dict[Var, object], among: Collection[Primitive]) -> list[Atom]:
     """Append a copy of the body with fresh variables; returns the atoms of its outputs."""
     body: Program = eqn.params["program"]
     env: dict[Atom, Atom] = dict(zip(body.inputs, actual, strict=True))
     consts.update(body.consts)
     for inner in body.equations:
         inputs = [env.get(a, a) for a in inner.inputs]
-        if inner.primitive in INLINED:
-            env.update(zip(inner.outputs, _expand(inner, inputs, equations, consts), strict=True))
+        if inner.primitive in among:
+            env.update(zip(inner.outputs, _expand(inner, inputs, equations, consts, among),
+                           strict=True))
             continue
         outputs = [Var(v.type) for v in inner.outputs]
         env.update(zip(inner.outputs, outputs, strict=True))

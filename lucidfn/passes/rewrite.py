@@ -9,7 +9,8 @@ from typing import Any
 from lucidfn.core.ir import Atom, Equation, Literal, Program, Var
 
 # What a rule may do with an equation: keep it (None), name what its output equals (an atom for
-# each output), or put other equations in its place, of which the last defines the outputs.
+# each output), or put other equations in its place, of which the last defines the outputs; those
+# are offered to the rule again.
 Decision = list[Atom] | list[Equation] | None
 Rule = Callable[[Equation, dict[Var, Equation]], Decision]
 
@@ -25,7 +26,7 @@ def rewrite(program: Program, rule: Rule) -> Program:
         for v in eqn.outputs:
             made[v] = eqn
 
-    for eqn in program.equations:
+    def visit(eqn: Equation) -> None:
         if any(a in same for a in eqn.inputs):
             eqn = Equation(eqn.primitive, [same.get(a, a) for a in eqn.inputs], eqn.params,
                            eqn.outputs, eqn.source)
@@ -34,9 +35,12 @@ def rewrite(program: Program, rule: Rule) -> Program:
             keep(eqn)
         elif decision and isinstance(decision[0], Equation):
             for new in decision:
-                keep(new)
+                visit(new)
         else:
             same.update(zip(eqn.outputs, decision, strict=True))
+
+    for eqn in program.equations:
+        visit(eqn)
     if not same and len(kept) == len(program.equations):
         return program.replace(equations=kept)
     return program.replace(equations=kept, outputs=[same.get(a, a) for a in program.outputs])

@@ -58,6 +58,8 @@ def raw_randint(key: Any, shape: tuple[int, ...], minval: Any, maxval: Any,
         lo, hi = (_limited(x, int(info.min), int(info.max) + more)
                   for x, more in ((minval, 0), (maxval, 1)))
         return ops.convert(raw_randint(key, shape, lo, hi, int32), dtype=dtype)
+    if all(type(unwrap(x)) in SCALARS for x in (minval, maxval)):
+        return _static_randint(key, shape, int(unwrap(minval)), int(unwrap(maxval)), dtype)
     lo, _ = _bound(minval, dtype)
     hi, over = _bound(maxval, dtype)
     word = np.dtype(f"uint{dtype.itemsize * 8}")
@@ -74,6 +76,29 @@ def raw_randint(key: Any, shape: tuple[int, ...], minval: Any, maxval: Any,
     factor = ops.rem(ops.mul(factor, factor), span)
     offset = ops.add(ops.mul(ops.rem(high, span), factor), ops.rem(low, span))
     return ops.add(lo, ops.convert(ops.rem(offset, span), dtype=dtype))
+
+
+def _static_randint(key: Any, shape: tuple[int, ...], lo: int, hi: int, dtype: np.dtype) -> Any:
+    """`raw_randint` with bounds that are known: constants are worked out here."""
+    info, width = np.iinfo(dtype), dtype.itemsize * 8
+    lo, hi = min(max(lo, info.min), info.max), min(max(hi, info.min), info.max + 1)
+    span = max(hi - lo, 1)
+    # Of words: it is 0 for powers of two, and where the square does not fit.
+    factor = (2 ** (width // 2) % span) ** 2 % 2**width % span
+    high_key, low_key = split_raw(key)
+    out = _reduced(ops.random_bits(low_key, shape=shape, width=width), span, width)
+    if factor:
+        high = _reduced(ops.random_bits(high_key, shape=shape, width=width), span, width)
+        out = _reduced(ops.add(ops.mul(high, factor), out), span, width)
+    out = ops.convert(out, dtype=dtype)
+    return ops.add(out, lo) if lo else out
+
+
+def _reduced(words: Any, span: int, width: int) -> Any:
+    """words % span."""
+    if span & (span - 1):
+        return ops.rem(words, span)
+    return words if span == 2**width else ops.bitwise_and(words, span - 1)
 
 
 def _limited(x: Any, lo: int, hi: int) -> Any:

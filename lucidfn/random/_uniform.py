@@ -58,6 +58,11 @@ def uniform(key: Any, shape: Shape = (), dtype: Any = None, minval: Any = 0.0,
 def raw_uniform(key: Any, shape: tuple[int, ...], dtype: np.dtype, lo: Any = 0.0,
                 hi: Any = 1.0) -> Any:
     """Raw floats in [lo, hi): random mantissas under the exponent of 1, minus 1."""
+    static = type(lo) is float and type(hi) is float
+    if dtype in (float32, float64):
+        low, high = (lo, hi) if static else (0.0, 1.0)
+        unit = ops.random_uniform(key, shape=shape, dtype=dtype, low=low, high=high)
+        return unit if static else _scaled(unit, dtype, lo, hi)
     info = ml_dtypes.finfo(dtype)
     width = 8 if info.nmant < 8 else info.bits
     word = np.dtype(f"uint{info.bits}")
@@ -67,15 +72,19 @@ def raw_uniform(key: Any, shape: tuple[int, ...], dtype: np.dtype, lo: Any = 0.0
     raw = ops.shift_right_logical(raw, width - info.nmant)
     raw = ops.bitwise_or(raw, int(np.ones((), dtype).view(word)))
     unit = ops.sub(ops.bitcast(raw, dtype=dtype), 1.0)
-    if type(lo) is float and type(hi) is float:
-        if lo == 0.0 and hi == 1.0:
-            return unit
-        lo, hi = float(dtype.type(lo)), float(dtype.type(hi))
-        span: Any = float(dtype.type(hi) - dtype.type(lo))
-        exact = math.frexp(span)[0] == 0.5  # a power of two: the product is not rounded
-    else:
-        span, exact = ops.sub(hi, lo), False
-    if dtype != float32 or exact:
+    if not static:
+        return _scaled(unit, dtype, lo, hi)
+    if lo == 0.0 and hi == 1.0:
+        return unit
+    lo, hi = float(dtype.type(lo)), float(dtype.type(hi))
+    span = float(dtype.type(hi) - dtype.type(lo))
+    return ops.max(ops.add(ops.mul(unit, span), lo), lo)
+
+
+def _scaled(unit: Any, dtype: np.dtype, lo: Any, hi: Any) -> Any:
+    """Numbers in [0, 1) brought to [lo, hi)."""
+    span = ops.sub(hi, lo)
+    if dtype != float32:
         return ops.max(ops.add(ops.mul(unit, span), lo), lo)
     # One rounding for product and sum, as a fused multiply-add has: the values of `jax.random`.
     wide = lambda x: x if type(x) is float else ops.convert(x, dtype=float64)

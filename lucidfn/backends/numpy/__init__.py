@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar
+from types import FrameType
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from lucidfn.backends.numpy.compile import Compiled, compile_program, equation_at
+from lucidfn.backends.numpy.compile import FILE, Compiled, compile_program, equation_at
 from lucidfn.backends.numpy.kernels import KERNELS
+from lucidfn.backends.numpy.lifetimes import Lifetimes, lifetimes_of
 from lucidfn.control import call as calls
 from lucidfn.control import callback, custom
 from lucidfn.control.steps import step
@@ -88,6 +90,9 @@ class NumpyBackend(Backend):
     def compile(self, program: Program, donated: Sequence[int] = ()) -> Compiled:
         return compile_program(program, donated)
 
+    def memory(self, compiled: Compiled) -> Lifetimes:
+        return lifetimes_of(compiled)
+
     def call(self, compiled: Compiled, args: Sequence[Any]) -> Sequence[Any]:
         """Run a compiled program with floating point warnings off."""
         try:
@@ -112,19 +117,31 @@ def located(error: Exception) -> Exception:
     """An error of a compiled program with the primitive and the user's line that it came from."""
     if getattr(error, "_located", False) or isinstance(error, (LucidError, FloatingPointError)):
         return error
-    trace, eqn = error.__traceback__, None
+    trace, eqn, rows = error.__traceback__, None, ""
     while trace is not None:
         frame = trace.tb_frame
+        rows = rows_of(frame) or rows
         eqn = equation_at(frame.f_code, frame.f_globals, trace.tb_lineno) or eqn
         trace = trace.tb_next
     if eqn is None or eqn.primitive.nested:
         return error
     try:
-        better = type(error)(f"{eqn.primitive.name} at {describe_line(eqn.source)}: {error}")
+        better = type(error)(f"{eqn.primitive.name} at {describe_line(eqn.source)}: {error}{rows}")
     except Exception:
         return error
     better._located = True  # type: ignore[attr-defined]
     return better
+
+
+def rows_of(frame: FrameType) -> str:
+    """Which rows a running loop over blocks was at; kernels count from the start of the block."""
+    code = frame.f_code
+    if code.co_filename != FILE or not code.co_name.startswith("rows"):
+        return ""
+    found = frame.f_locals
+    if not found.get("k"):
+        return ""
+    return f" (in the block of rows {found['k']} to {found['e'] - 1}, counted from its start)"
 
 
 def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:

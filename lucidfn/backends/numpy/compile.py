@@ -12,13 +12,21 @@ import keyword
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lucidfn import ops
+from lucidfn.backends.numpy import sums
+from lucidfn.backends.numpy.blocks import blocks
+from lucidfn.backends.numpy.contract import add_dot
+from lucidfn.backends.numpy.conv import add_conv
 from lucidfn.backends.numpy.elementwise import is_plain_zero
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
+from lucidfn.backends.numpy.memory import keep_freed_memory
+from lucidfn.backends.numpy.phases import write_blocks
+from lucidfn.backends.numpy.rows import in_blocks
+from lucidfn.backends.numpy.threads import thread_count
 from lucidfn.config import settings
 from lucidfn.control import call as calls
 from lucidfn.control.steps import step
@@ -42,10 +50,10 @@ FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, op
          ops.clamp, ops.select, ops.logistic, ops.erf, ops.dot_general, ops.conv, ops.concatenate,
          ops.gather, ops.dynamic_update_slice, ops.iota, ops.full, ops.argmax, ops.argmin,
          ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
-         ops.reduce_or}
+         ops.reduce_or, blocks}
 # What the source calls by a name that a variable could have too.
-RESERVED = frozenset({*keyword.kwlist, "array", "bool", "call", "complex", "inf", "nan", "where",
-                      "zeros",
+RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "array", "bool", "call",
+                      "complex", "empty", "inf", "min", "nan", "run", "total", "where", "zeros",
                       *(u.__name__ for u in UFUNCS.values()), *(p.name for p in KERNELS)})
 
 
@@ -62,18 +70,6 @@ class Compiled:
         return self.function(*args)
 
 
-class Lines(NamedTuple):
-    """Which equation each line of a generated body computes."""
-
-    first: int  # line of the body, in the source
-    equations: Sequence[Equation]
-
-    def equation_at(self, line: int) -> Equation | None:
-        """The equation that a line of the source computes."""
-        at = line - self.first
-        return self.equations[at] if 0 <= at < len(self.equations) else None
-
-
 @dataclass
 class _Writer:
     """Writes the source of one program, and collects the objects that it names."""
@@ -82,12 +78,24 @@ class _Writer:
     donated: frozenset[int]
     names: dict[Var, str] = field(default_factory=dict)
     space: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    name: str = "program"
+    functions: list[str] = field(default_factory=list)  # the text of other functions
+    # In a block of rows: outputs that have a place in an argument, and sums that go on from one.
+    stored: dict[Var, str] = field(default_factory=dict)
+    totals: dict[Var, str] = field(default_factory=dict)
     calls_back: bool = False
-    line_sources: list[Equation] = field(default_factory=list)  # of each line of the body
+    lines: dict[str, list[Equation]] = field(default_factory=dict)  # by function: of each line
     scalars: dict[Any, tuple[str, str]] = field(default_factory=dict)  # name and text, by value
 
     def write(self) -> str:
+        """The source of the whole module."""
+        body = self.function()
+        head = "\n".join(f"{name} = {text}" for name, text in self.scalars.values())
+        before = "\n\n".join(filter(None, [head, *self.functions]))
+        return f"{before}\n\n\n{body}" if before else body
+
+    def function(self) -> str:
+        """The source of the program as one function."""
         program = self.program
         fresh = (n for n in fresh_names() if n not in RESERVED)
         for v in [*program.consts, *program.inputs]:
@@ -98,12 +106,12 @@ class _Writer:
         self.plan_lifetimes()
         body = [line for number, eqn in enumerate(program.equations)
                 for line in self.equation(number, eqn, fresh)]
-        inputs = ", ".join(self.names[v] for v in program.inputs)
-        outputs = ", ".join(self.read(a, program.outputs) for a in program.outputs)
-        comma = "," if len(program.outputs) == 1 else ""
-        head = [f"{name} = {text}" for name, text in self.scalars.values()]
-        self.first_line = len(head) + 2
-        return "\n".join([*head, f"def program({inputs}):", *["    " + b for b in body],
+        inputs = ", ".join([*[self.names[v] for v in program.inputs], *self.totals.values(),
+                            *self.stored.values()])
+        returned = [a for a in program.outputs if a not in self.stored]
+        outputs = ", ".join(self.read(a, program.outputs) for a in returned)
+        comma = "," if len(returned) == 1 else ""
+        return "\n".join([f"def {self.name}({inputs}):", *["    " + b for b in body],
                           f"    return ({outputs}{comma})", ""])
 
     # ------------------------------------------------------------------ lifetimes
@@ -125,8 +133,7 @@ class _Writer:
                 source = self.root.get(eqn.inputs[0], eqn.inputs[0])
                 self.root.update(dict.fromkeys(eqn.outputs, source))
                 self.views.setdefault(source, []).extend(eqn.outputs)
-            elif eqn.primitive not in FRESH or eqn.params.get("axes") == ():
-                # A reduction over no axes returns its operand.
+            elif self.may_alias(eqn):
                 self.shared.update(self.root.get(a, a) for a in eqn.inputs if type(a) is Var)
         end = len(self.program.equations)
         for a in self.program.outputs:
@@ -141,6 +148,11 @@ class _Writer:
         self.owned = {v for i, v in enumerate(self.program.inputs) if i in self.donated}
         self.free: dict[tuple[Any, Any], list[str]] = {}
 
+    def may_alias(self, eqn: Equation) -> bool:
+        """Whether outputs may lie in the memory of operands. A reduction over no axes returns its
+        operand."""
+        return eqn.primitive not in FRESH or eqn.params.get("axes") == ()
+
     def reusable(self, v: Var) -> bool:
         t = v.type
         return (v in self.owned and v not in self.shared and len(t.shape) > 0
@@ -149,13 +161,14 @@ class _Writer:
     # ------------------------------------------------------------------ one equation
 
     def equation(self, number: int, eqn: Equation, fresh: Any) -> list[str]:
-        prim = eqn.primitive
+        prim, self.number = eqn.primitive, number
         dying = self.dying.get(number, [])
         comment = f"  # {eqn.source}" if eqn.source is not None else ""
         if len(eqn.outputs) == 1 and not prim.many and self.pointwise(eqn) is not None:
             lines = self.pointwise_line(eqn, dying, fresh, comment)
         else:
-            text = self.expression(eqn)
+            total = self.totals.get(eqn.outputs[0]) if eqn.outputs else None
+            text = self.expression(eqn) if total is None else self.accumulation(eqn, total)
             for v in eqn.outputs:
                 self.names[v] = next(fresh)
             if not eqn.outputs:
@@ -164,10 +177,12 @@ class _Writer:
                 left = ", ".join(self.names[v] for v in eqn.outputs)
                 many = prim.many and len(eqn.outputs) == 1
                 lines = [f"{left}{',' * many} = {text}{comment}"]
+            lines += [f"{self.stored[v]}[...] = {self.names[v]}" for v in eqn.outputs
+                      if v in self.stored]
             if prim in FRESH and eqn.params.get("axes") != ():
                 self.owned.update(eqn.outputs)
             lines += self.release([v for v in dying if v not in eqn.outputs])
-        self.line_sources += [eqn] * len(lines)
+        self.lines.setdefault(self.name, []).extend([eqn] * len(lines))
         return lines
 
     def pointwise_line(self, eqn: Equation, dying: list[Var], fresh: Any,
@@ -175,9 +190,9 @@ class _Writer:
         out = eqn.outputs[0]
         function = self.pointwise(eqn)
         args = [self.operand(a, eqn) for a in eqn.inputs]
-        target, key = None, (out.type.shape, out.type.dtype)
+        target, key = self.stored.get(out), (out.type.shape, out.type.dtype)
         rest = list(dying)
-        if len(out.type.shape) > 0 and out.type.nbytes >= REUSE_FROM:
+        if target is None and len(out.type.shape) > 0 and out.type.nbytes >= REUSE_FROM:
             for v in dying:  # an operand that dies here may hold the result
                 if self.reusable(v) and (v.type.shape, v.type.dtype) == key and not \
                         self.views.get(v):
@@ -280,6 +295,15 @@ class _Writer:
         params = [f"{k}={self.value(v, k)}" for k, v in eqn.params.items()]
         return f"{self.name_of(kernel, eqn.primitive.name)}({', '.join([*args, *params])})"
 
+    def accumulation(self, eqn: Equation, total: str) -> str:
+        """A product that is added to the sum of the blocks before."""
+        args = [self.read(a, eqn.inputs) for a in eqn.inputs]
+        if eqn.primitive is ops.conv:
+            params = [f"{k}={v!r}" for k, v in eqn.params.items()]
+            return f"{self.name_of(add_conv, 'add_conv')}({', '.join([total, *args, *params])})"
+        return (f"{self.name_of(add_dot, 'add_dot')}({', '.join([total, *args])}, "
+                f"contract={eqn.params['contract']!r})")
+
     def value(self, v: Any, name: str) -> str:
         """A parameter as source: written out if it is plain data, else by name."""
         if _plain(v):
@@ -315,6 +339,14 @@ def _reduction(ufunc: np.ufunc) -> Callable[..., str | None]:
         over = axes[0] if len(axes) == 1 else axes
         return f"{w.name_of(reduce, ufunc.__name__ + '_reduce')}({args[0]}, {over})"
     return template
+
+
+def _sum(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
+    """Large sums by BLAS."""
+    t, axes = eqn.inputs[0].type, eqn.params["axes"]
+    if t.size < sums.SMALL or t.dtype.char not in "fd" or not axes:
+        return _reduction(np.add)(w, eqn, args)
+    return f"{w.name_of(sums.total, 'total')}({args[0]}, {axes})"
 
 
 def _dot(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
@@ -367,8 +399,8 @@ def _same(w: _Writer, eqn: Equation, args: list[str]) -> str:
 TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]] = {
     ops.reshape: _method("{0}.reshape({shape})"), ops.permute: _method("{0}.transpose({order})"),
     ops.dot_general: _dot, ops.convert: _convert, ops.slice_: _slice, ops.full: _full,
-    ops.select: _select, ops.copy: _same, ops.stop_gradient: _same,
-    ops.reduce_sum: _reduction(np.add), ops.reduce_prod: _reduction(np.multiply),
+    blocks: write_blocks, ops.select: _select, ops.copy: _same, ops.stop_gradient: _same,
+    ops.reduce_sum: _sum, ops.reduce_prod: _reduction(np.multiply),
     ops.reduce_max: _reduction(np.maximum), ops.reduce_min: _reduction(np.minimum),
 }
 
@@ -376,12 +408,15 @@ TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]]
 # ------------------------------------------------------------------ compile and run
 
 FILE = "<lucidfn>"  # where tracebacks say that generated code is
-LINES = "__lines__"  # the name of its `Lines` among its globals
+LINES = "__lines__"  # the name, among its globals, of the equations of each function's lines
 
 
 def equation_at(code: CodeType, space: dict[str, Any], line: int) -> Equation | None:
     """The equation that a running line computes, if it is one of generated code."""
-    return space[LINES].equation_at(line) if code.co_filename == FILE and LINES in space else None
+    if code.co_filename != FILE or LINES not in space:
+        return None
+    equations, at = space[LINES].get(code.co_name, ()), line - code.co_firstlineno - 1
+    return equations[at] if 0 <= at < len(equations) else None
 
 
 def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
@@ -393,13 +428,14 @@ def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
     if settings().debug_nans or settings().debug_infs:
         compiled = _checked(inline(program))
     else:
+        keep_freed_memory()
         # Literals may overflow the dtype of their neighbours.
         with collector_paused(), np.errstate(all="ignore"):
-            optimized = optimize(program)
+            optimized = in_blocks(optimize(program), thread_count())
             writer = _Writer(optimized, frozenset(donated))
             source = writer.write()
             exec(compile(source, FILE, "exec"), writer.space)
-        writer.space[LINES] = Lines(writer.first_line, writer.line_sources)
+        writer.space[LINES] = writer.lines
         # Taken out of its own globals: a cycle would keep the constants until a collection.
         function = writer.space.pop("program")
         compiled = Compiled(source, function, optimized, writer.calls_back)

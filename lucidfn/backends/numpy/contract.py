@@ -10,10 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .blas import add_product
 from .precision import HALVES, SINGLE
 
 Axes = tuple[int, ...]
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+View = Callable[[np.ndarray], np.ndarray]
 
 # Below this many multiplications the plain integer loop wins over the detour through float64.
 _SMALL_INTEGER_PRODUCT = 20_000
@@ -86,25 +88,48 @@ def _matrix_plan(x_rank: int, y_rank: int, dtype: np.dtype, contract: tuple[Axes
 
     x_axes, y_axes = _pairs_in_order(contract)
     x_free, y_free = _free(x_rank, x_axes), _free(y_rank, y_axes)
-    x_order, y_order = x_free + x_axes, y_axes + y_free
-    rows, inner, columns = len(x_free), len(x_axes), len(y_free)
-    x_stays = x_order == tuple(range(x_rank))
-    y_stays = y_order == tuple(range(y_rank))
+    left, right = _both_matrices(x_rank, y_rank, contract)
 
     def run(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        if not x_stays:
-            x = x.transpose(x_order)
-        if not y_stays:
-            y = y.transpose(y_order)
-        free = x.shape[:rows] + y.shape[inner:]
-        if inner != 1 or rows != 1:
-            size = math.prod(x.shape[rows:])
-            x = x.reshape(math.prod(x.shape[:rows]), size)
-        if inner != 1 or columns != 1:
-            y = y.reshape(x.shape[1], math.prod(y.shape[inner:]))
-        return dot(x, y).reshape(free)
+        free = tuple([x.shape[i] for i in x_free]) + tuple([y.shape[i] for i in y_free])
+        return dot(left(x), right(y)).reshape(free)
 
     return run
+
+
+def _matrix(rank: int, rows: Axes, columns: Axes) -> View:
+    """How to see an array as a matrix with these axes as rows and columns. Where its memory has the
+    columns first it is the transpose of a matrix, which BLAS takes as it is: no copy."""
+    order = rows + columns
+    turned = columns + rows == tuple(range(rank)) and order != tuple(range(rank))
+    stays = order == tuple(range(rank))
+    shape = lambda x, axes: math.prod([x.shape[i] for i in axes])
+    if turned:
+        return lambda x: x.reshape(shape(x, columns), shape(x, rows)).T
+    if stays:
+        return lambda x: x.reshape(shape(x, rows), shape(x, columns))
+    return lambda x: x.transpose(order).reshape(shape(x, rows), shape(x, columns))
+
+
+def add_dot(
+    total: np.ndarray | None, x: np.ndarray, y: np.ndarray, *, contract: tuple[Axes, Axes]
+) -> np.ndarray:
+    """The product without batch axes, added to `total` in place; a new array if that is None."""
+    if total is None or not contract[0] or not total.flags.c_contiguous:
+        part = dot_general(x, y, contract=contract, batch=((), ()))
+        return part if total is None else np.add(total, part, out=total)
+    left, right = _both_matrices(x.ndim, y.ndim, contract)
+    x, y = left(x), right(y)
+    add_product(total.reshape(len(x), y.shape[1]), x, y)
+    return total
+
+
+@functools.cache
+def _both_matrices(x_rank: int, y_rank: int, contract: tuple[Axes, Axes]) -> tuple[View, View]:
+    """How to see both operands as matrices whose plain product is wanted."""
+    x_axes, y_axes = _pairs_in_order(contract)
+    return (_matrix(x_rank, _free(x_rank, x_axes), x_axes),
+            _matrix(y_rank, y_axes, _free(y_rank, y_axes)))
 
 
 def _small_plan(

@@ -4,22 +4,24 @@ The windows of a few images at a time are copied side by side (about one megabyt
 that they stay in the cache), then multiplied with the filter as one matrix.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from . import conv_narrow, conv_rows
 from .contract import integer_product
-from .indexing import pad_span
+from .conv_geometry import Geometry, Sizes, geometry_of
 from .precision import HALVES, SINGLE
-from .windows import window_max, window_min, window_positions, window_sum
+from .scratch import bordered, flat
+from .windows import window_max, window_min, window_sum
 
-__all__ = ["conv", "window_max", "window_min", "window_sum"]
+__all__ = ["add_conv", "conv", "window_max", "window_min", "window_sum"]
 
-Sizes = tuple[int, ...]
 Padding = Sequence[tuple[int, int]]
 
 # Elements of one block of columns, and of one block of a depthwise convolution.
@@ -27,6 +29,8 @@ _COLUMNS = 2**18
 _DEPTHWISE_BLOCK = 2**17
 # Runs of fewer elements than this are copied channel by channel instead.
 _SHORT_RUN = 13
+# Fewer positions are not worth a wider filter.
+_FEW = 16
 
 
 def conv(
@@ -56,7 +60,32 @@ def conv(
             groups=groups,
         )
         return out.astype(x.dtype)
-    geometry = _geometry(
+    return _conv(x, w, _sizes(x, w, stride, padding, x_dilation, w_dilation), groups)
+
+
+def add_conv(
+    total: np.ndarray | None, x: np.ndarray, w: np.ndarray, *, groups: int, **params: Any
+) -> np.ndarray:
+    """The convolution added to `total`, in place; a new array if that is None."""
+    if total is None:
+        return conv(x, w, groups=groups, **params)
+    geometry = _sizes(x, w, **params)
+    into = np.moveaxis(total, 0, -2)
+    if into.flags.c_contiguous and x.size and w.size and _is_gradient(x, geometry, groups):
+        conv_rows.filter_gradient(*_exchanged(x, w), geometry.turned, into)
+        return total
+    return np.add(total, conv(x, w, groups=groups, **params), out=total)
+
+
+def _sizes(
+    x: np.ndarray,
+    w: np.ndarray,
+    stride: Sequence[int],
+    padding: Padding,
+    x_dilation: Sequence[int],
+    w_dilation: Sequence[int],
+) -> Geometry:
+    return geometry_of(
         tuple(stride),
         tuple(padding),
         tuple(x_dilation),
@@ -64,62 +93,61 @@ def conv(
         x.shape[1:-1],
         w.shape[:-2],
     )
-    return _conv(x, w, geometry, groups)
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """The parameters, and the sizes that follow from them axis by axis."""
-
-    stride: Sizes
-    padding: tuple[tuple[int, int], ...]
-    x_dilation: Sizes
-    w_dilation: Sizes
-    space: Sizes
-    window: Sizes
-
-    @cached_property
-    def spans(self) -> list[tuple[int, slice, slice]]:
-        axes = zip(self.space, self.padding, self.x_dilation, strict=True)
-        return [pad_span(n, low, high, d - 1) for n, (low, high), d in axes]
-
-    @cached_property
-    def padded(self) -> Sizes:
-        return tuple(size for size, _, _ in self.spans)
-
-    @cached_property
-    def positions(self) -> Sizes:
-        axes = zip(self.padded, self.window, self.stride, self.w_dilation, strict=True)
-        return tuple(window_positions(*axis) for axis in axes)
-
-    @cached_property
-    def bordered(self) -> bool:
-        """Whether zeros are put anywhere (crops alone are views)."""
-        dilated = any(d > 1 for d in self.x_dilation)
-        return dilated or any(low > 0 or high > 0 for low, high in self.padding)
+def _exchanged(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images and the gradient of their outputs, from the operands of a filter's gradient."""
+    return x.swapaxes(0, -1), np.moveaxis(w, -2, 0)
 
 
-# The sizes are worked out once per geometry: a small convolution costs no more than that.
-_geometry = lru_cache(4096)(_Geometry)
+def _is_gradient(x: np.ndarray, geometry: Geometry, groups: int) -> bool:
+    """Whether x lies in memory as [C, *space, N], with enough channels for `conv_rows`."""
+    plain = groups == 1 and geometry.space and set(geometry.x_dilation) == {1}
+    return bool(plain) and x.strides[0] < x.strides[-1] and conv_rows.suits(
+        x, geometry.turned, x.shape[0]
+    )
 
 
-def _conv(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+def _conv(
+    x: np.ndarray,
+    w: np.ndarray,
+    geometry: Geometry,
+    groups: int,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The convolution, in `out` if it is given."""
     shape = (x.shape[0], *geometry.positions, w.shape[-1])
+    dilated = [a for a, d in enumerate(geometry.x_dilation) if d > 1]
+    plain = groups == 1 and geometry.space and not dilated
     if not w.size or not x.size or 0 in shape:
-        return np.zeros(shape, x.dtype)
-    if all(k == 1 for k in geometry.window) and not geometry.bordered:
-        return _pointwise(x, w, geometry, groups)
-    for axis, dilation in enumerate(geometry.x_dilation):
-        if dilation > 1 and geometry.stride[axis] == geometry.w_dilation[axis] == 1:
-            return _conv_phases(x, w, geometry, groups, axis)
-    if groups == x.shape[-1] > 1:
-        return _depthwise(x, w, geometry)
-    if groups == 1 and x.strides[0] < x.strides[-1]:
-        return _conv_swapped(x, w, geometry)
-    return _conv_columns(x, w, geometry, groups)
+        found = np.zeros(shape, x.dtype)
+    elif all(k == 1 for k in geometry.window) and not geometry.bordered:
+        found = _pointwise(x, w, geometry, groups)
+    elif dilated and all(geometry.stride[a] == geometry.w_dilation[a] == 1 for a in dilated):
+        return _conv_phases(x, w, geometry, groups, out)
+    elif groups == x.shape[-1] > 1:
+        found = _depthwise(x, w, geometry)
+    elif _is_gradient(x, geometry, groups):
+        total = conv_rows.filter_gradient(*_exchanged(x, w), geometry.turned)
+        found = np.moveaxis(total, -2, 0)
+    elif groups == 1 and x.strides[0] < x.strides[-1]:
+        found = _conv_swapped(x, w, geometry)
+    elif plain and conv_rows.suits(x, geometry.walk, x.shape[-1]):
+        out = np.empty(shape, x.dtype) if out is None else out
+        return conv_rows.window_products(x, w, geometry.walk, out)
+    else:
+        found = None
+        if conv_narrow.suits_adding(x, w, geometry, groups):
+            found = conv_narrow.add_products(x, w, geometry)
+        if found is None or not conv_narrow.finite(found):
+            found = _conv_columns(x, w, geometry, groups)
+    if out is None:
+        return found
+    out[...] = found
+    return out
 
 
-def _pointwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+def _pointwise(x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
     steps = zip(geometry.spans, geometry.stride, strict=True)
     x = x[(slice(None), *(slice(part.start, part.stop, s) for (_, _, part), s in steps))]
     lead, channels = x.shape[:-1], x.shape[-1]
@@ -139,35 +167,34 @@ def _product(dtype: np.dtype) -> Callable[..., np.ndarray]:
 
 
 def _conv_phases(
-    x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int, axis: int
+    x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int, out: np.ndarray | None
 ) -> np.ndarray:
-    """Dilated input, one axis: every d-th output position meets the same taps, none of them zero.
-
-    Position r + d * q meets tap k0 + d * t at input q + t + (r + k0 - low) / d.
-    """
-    d = geometry.x_dilation[axis]
-    low = geometry.padding[axis][0]
-    total, n = geometry.positions[axis], x.shape[1 + axis]
-    out = np.zeros((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
-    for r in range(min(d, total)):
-        k0 = (low - r) % d
-        taps = w[(slice(None),) * axis + (slice(k0, None, d),)]
-        count, reach = (total - r + d - 1) // d, taps.shape[axis]
-        begin = -((r + k0 - low) // d)
-        ends = begin, count + reach - 1 - begin - n
-        phase = replace(
-            geometry,
-            padding=(*geometry.padding[:axis], ends, *geometry.padding[axis + 1 :]),
-            x_dilation=(*geometry.x_dilation[:axis], 1, *geometry.x_dilation[axis + 1 :]),
-            window=taps.shape[:-2],
-        )
-        if reach:
-            place = (slice(None),) * (1 + axis) + (slice(r, None, d),)
-            out[place] = _conv(x, taps, phase, groups)
+    """Dilated input: every d-th output position meets the same taps, none of them zero."""
+    if out is None:
+        out = np.empty((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
+    for phase, places, taps in geometry.phases:
+        part, target = w[taps], out[(slice(None), *places)]
+        if part.size:
+            _conv(x, part, phase, groups, target)
+        else:
+            target[...] = 0
     return out
 
 
-def _conv_columns(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int) -> np.ndarray:
+def _conv_columns(x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
+    g = _together(x, geometry.positions, w.shape[-1]) if groups == 1 else 1
+    if g > 1:
+        wide = conv_narrow.widened_filter(w, geometry, g)
+        found = _multiply_columns(x, wide, conv_narrow.taken_together(geometry, g), 1)
+        # The zeros of the wider filter would spread NaN and infinity to neighbours.
+        if conv_narrow.finite(found):
+            return found.reshape(len(x), *geometry.positions, w.shape[-1])
+    return _multiply_columns(x, w, geometry, groups)
+
+
+def _multiply_columns(
+    x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int
+) -> np.ndarray:
     out = np.empty((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
     depth = math.prod(w.shape[:-1])
     filters = w.reshape(depth, groups, -1).transpose(1, 0, 2)
@@ -192,7 +219,14 @@ def _conv_columns(x: np.ndarray, w: np.ndarray, geometry: _Geometry, groups: int
     return out
 
 
-def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
+def _together(x: np.ndarray, positions: Sizes, depth: int) -> int:
+    """How many neighbouring windows to take as one."""
+    if x.dtype.kind != "f" or not positions or math.prod(positions) < _FEW:
+        return 1
+    return conv_narrow.neighbours(positions[-1], depth)
+
+
+def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """The case where x[N, *space, C] lies in memory as [C, *space, N]: the gradient of a filter.
 
     The roles of window and positions are exchanged, so that memory is read in its own order, and
@@ -200,6 +234,19 @@ def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarr
     """
     x = x.transpose(x.ndim - 1, *range(1, x.ndim - 1), 0)
     w = w.transpose(w.ndim - 2, *range(w.ndim - 2), w.ndim - 1)
+    g = _together(x, geometry.window, w.shape[-1])
+    if g > 1 and w.flags.c_contiguous:
+        wide = conv_narrow.taken_together(geometry.exchanged, g)
+        w = w.reshape(*w.shape[:-2], -1, g * w.shape[-1])
+        found = _swapped_sum(x, w, wide.exchanged)
+        found = conv_narrow.folded(found, geometry.exchanged, g)
+    else:
+        found = _swapped_sum(x, w, geometry)
+    return np.moveaxis(found, -2, 0)
+
+
+def _swapped_sum(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """[*positions, C, O] of x[N, *space, C] and w[N, *window, O]."""
     channels, depth = x.shape[-1], w.shape[-1]
     total = np.zeros((math.prod(geometry.positions) * channels, depth), x.dtype)
     multiply = _product(x.dtype)
@@ -214,12 +261,12 @@ def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarr
     )
     for images, rows, columns in blocks:
         total += multiply(columns[0].T, w[images, rows].reshape(-1, depth))
-    return np.moveaxis(total.reshape(*geometry.positions, channels, depth), -2, 0)
+    return total.reshape(*geometry.positions, channels, depth)
 
 
 def _columns(
     x: np.ndarray,
-    geometry: _Geometry,
+    geometry: Geometry,
     groups: int,
     positions: Sizes,
     step: Sizes,
@@ -237,7 +284,7 @@ def _columns(
     images = min(count, max(1, _COLUMNS // (per_row * positions[0])))
     rows = positions[0] if images > 1 else min(positions[0], max(1, _COLUMNS // per_row))
     planar = groups == 1 and offsets[-1] * channels < _SHORT_RUN <= positions[-1]
-    buffer = np.empty(images * rows * per_row, x.dtype)
+    buffer = flat("columns", (images * rows * per_row,), x.dtype)
     for first, padded in _padded_blocks(x, geometry, images, planar):
         view = _windows(padded, groups, positions, step, offsets, spread)
         for top in range(0, positions[0], rows):
@@ -246,18 +293,18 @@ def _columns(
             if planar:
                 # [offsets, C, positions]: short runs of channels become long runs of positions.
                 split = 2 + len(positions)
-                flat = buffer[: part.size].reshape(shape[split:] + shape[:split])
-                np.copyto(flat, part.transpose(*range(split, part.ndim), *range(split)))
-                matrices = flat.reshape(1, width, -1).transpose(0, 2, 1)
+                copied = buffer[: part.size].reshape(shape[split:] + shape[:split])
+                np.copyto(copied, part.transpose(*range(split, part.ndim), *range(split)))
+                matrices = copied.reshape(1, width, -1).transpose(0, 2, 1)
             else:
-                flat = buffer[: part.size].reshape(shape)
-                np.copyto(flat, part)
-                matrices = flat.reshape(groups, -1, width // groups)
+                copied = buffer[: part.size].reshape(shape)
+                np.copyto(copied, part)
+                matrices = copied.reshape(groups, -1, width // groups)
             yield slice(first, first + len(padded)), slice(top, top + shape[2]), matrices
 
 
 def _padded_blocks(
-    x: np.ndarray, geometry: _Geometry, images: int, planar: bool = False
+    x: np.ndarray, geometry: Geometry, images: int, planar: bool = False
 ) -> Iterator[tuple[int, np.ndarray]]:
     """x in blocks of images, dilated and padded in a scratch array that is reused."""
     source = (slice(None), *(part for _, _, part in geometry.spans))
@@ -267,10 +314,10 @@ def _padded_blocks(
         return
     channels = x.shape[-1]
     if planar:
-        scratch = np.zeros((channels, images, *geometry.padded), x.dtype)
+        scratch = bordered((geometry, planar), (channels, images, *geometry.padded), x.dtype)
         scratch = scratch.transpose(*range(1, scratch.ndim), 0)
     else:
-        scratch = np.zeros((images, *geometry.padded, channels), x.dtype)
+        scratch = bordered((geometry, planar), (images, *geometry.padded, channels), x.dtype)
     # The borders stay zero: only the interior is written again.
     interior = scratch[(slice(None), *(target for _, target, _ in geometry.spans))]
     for first in range(0, len(x), images):
@@ -296,7 +343,7 @@ def _windows(
     return as_strided(padded, shape, strides)
 
 
-def _depthwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
+def _depthwise(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
     """One input channel per group: a sum of shifted images, each scaled by one tap."""
     if w.shape[-1] > x.shape[-1]:
         x = x.repeat(w.shape[-1] // x.shape[-1], axis=-1)
@@ -324,7 +371,7 @@ def _depthwise(x: np.ndarray, w: np.ndarray, geometry: _Geometry) -> np.ndarray:
 
 
 def _add_taps(
-    padded: np.ndarray, taps: np.ndarray, geometry: _Geometry, out: np.ndarray | None = None
+    padded: np.ndarray, taps: np.ndarray, geometry: Geometry, out: np.ndarray | None = None
 ) -> np.ndarray:
     """The sum over taps, in one pass each; neighbours on the last axis of space are one apart."""
     image, *space, row, channel = padded.strides

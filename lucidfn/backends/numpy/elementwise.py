@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lucidfn.backends.numpy import sums
 from lucidfn.types import SCALARS, bfloat16, default_dtype_of
 
 Axes = tuple[int, ...]
@@ -41,6 +42,11 @@ def rem(x: Any, y: Any) -> Any:
     if _kind(x, y) not in "iu":
         return np.fmod(x, y)
     x, y = _same_dtype(x, y)
+    if y.dtype.kind == "u" and y.ndim == 0:
+        # By one number NumPy divides with vector instructions, but takes no remainders.
+        quotient = np.floor_divide(x, y)  # 0 for y = 0
+        quotient = np.multiply(quotient, y, out=quotient if np.ndim(quotient) else None)
+        return np.subtract(x, quotient, out=quotient if np.ndim(quotient) else None)
     zero = np.equal(y, 0)
     return np.where(zero, x, np.fmod(x, np.where(zero, np.ones((), y.dtype), y)))
 
@@ -238,8 +244,8 @@ def reduce_sum(x: np.ndarray, *, axes: Axes) -> np.ndarray:
     if not axes:  # NumPy would add its identity and lose the sign of -0.0
         return x
     if _wide(x):
-        return np.add.reduce(x.astype(np.float32), axes).astype(x.dtype)
-    return np.add.reduce(x, axes, x.dtype)
+        return sums.total(x.astype(np.float32), axes).astype(x.dtype)
+    return sums.total(x, axes)
 
 
 def reduce_prod(x: np.ndarray, *, axes: Axes) -> np.ndarray:

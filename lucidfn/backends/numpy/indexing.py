@@ -18,24 +18,27 @@ Axes = tuple[int, ...]
 _SCATTER_BLOCK = 65536
 
 
-def gather(x: np.ndarray, indices: np.ndarray, *, axes: Axes, mode: str, fill: Any) -> np.ndarray:
-    """out[b, r] = x[indices[b, 0], ..., indices[b, k-1], r], the indexed axes being `axes`.
+def gather(x: np.ndarray, indices: np.ndarray, *, axes: Axes, mode: str, fill: Any,
+           lanes: int = 0) -> np.ndarray:
+    """out[l, b, r] = x[l, indices[l, b, 0], ..., indices[l, b, k-1], r]; `axes` are indexed.
 
-    `indices` is integer[..., k]; r runs over the other axes of x, in order. An index outside its
-    axis raises IndexError ("raise", where negative ones count from the end), is clamped ("clip"),
-    yields `fill` ("fill"), or must not occur ("unchecked").
+    `indices` is integer[..., k]; l runs over the first `lanes` axes of both, r over the other axes
+    of x, in order. An index outside its axis raises IndexError ("raise", where negative ones count
+    from the end), is clamped ("clip"), yields `fill` ("fill"), or must not occur ("unchecked").
     """
     if not axes:
-        return np.broadcast_to(x, indices.shape[:-1] + x.shape).copy()
+        lead = indices.shape[:-1]
+        wide = x.reshape(x.shape[:lanes] + (1,) * (len(lead) - lanes) + x.shape[lanes:])
+        return np.broadcast_to(wide, lead + x.shape[lanes:]).copy()
     indices = _signed(indices)
     if mode == "fill":
-        return _gather_or_fill(x, indices, axes, fill)
+        return _gather_or_fill(x, indices, axes, fill, lanes)
     if mode == "clip":
         indices = indices.clip(0, [x.shape[axis] - 1 for axis in axes])
     try:
-        if len(axes) == 1:
+        if len(axes) == 1 and not lanes:
             return _take(x, indices[..., 0], axes[0])
-        return _take_many(x, indices, axes)
+        return _take_many(x, indices, axes, lanes)
     except IndexError:
         # The kernel's own check of the range is free as long as nothing is wrong.
         _check_bounds(indices, x.shape, axes)
@@ -50,10 +53,14 @@ def _take(x: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
     return out.transpose(*front, *range(axis), *range(axis + index.ndim, out.ndim))
 
 
-def _take_many(x: np.ndarray, indices: np.ndarray, axes: Axes) -> np.ndarray:
+def _take_many(x: np.ndarray, indices: np.ndarray, axes: Axes, lanes: int) -> np.ndarray:
+    axes = tuple(range(lanes)) + axes
     rest = tuple(axis for axis in range(x.ndim) if axis not in axes)
     x = x.transpose(axes + rest)
-    parts = tuple(indices[..., j] for j in range(len(axes)))
+    column = (-1,) + (1,) * (indices.ndim - 2)
+    own = [np.arange(n).reshape(column[: len(column) - i])
+           for i, n in enumerate(indices.shape[:lanes])]
+    parts = (*own, *(indices[..., j] for j in range(indices.shape[-1])))
     sizes = x.shape[: len(axes)]
     if not x.flags.c_contiguous or x.size == 0:
         return np.asarray(x[parts])
@@ -65,15 +72,17 @@ def _take_many(x: np.ndarray, indices: np.ndarray, axes: Axes) -> np.ndarray:
     return np.asarray(table.take(flat, axis=0))
 
 
-def _gather_or_fill(x: np.ndarray, indices: np.ndarray, axes: Axes, fill: Any) -> np.ndarray:
+def _gather_or_fill(
+    x: np.ndarray, indices: np.ndarray, axes: Axes, fill: Any, lanes: int
+) -> np.ndarray:
     sizes = tuple(x.shape[axis] for axis in axes)
     if 0 in sizes:
-        rest = tuple(n for axis, n in enumerate(x.shape) if axis not in axes)
+        rest = tuple(n for axis, n in enumerate(x.shape) if axis >= lanes and axis not in axes)
         return np.full(indices.shape[:-1] + rest, fill, x.dtype)
     inside = _inside(indices, sizes)
     if inside is None:
-        return gather(x, indices, axes=axes, mode="unchecked", fill=fill)
-    out = gather(x, indices, axes=axes, mode="clip", fill=fill)
+        return gather(x, indices, axes=axes, mode="unchecked", fill=fill, lanes=lanes)
+    out = gather(x, indices, axes=axes, mode="clip", fill=fill, lanes=lanes)
     out[~inside] = fill
     return out
 
@@ -142,23 +151,27 @@ def _scatter(
     updates: np.ndarray,
     axes: Axes,
     mode: str,
+    lanes: int,
 ) -> np.ndarray:
     """x with updates combined at the places by `ufunc`, or overwritten in order without one."""
     dtype = x.dtype
     if ufunc is not None and dtype in HALVES:
         # Repeated additions to one place would otherwise round each time.
         x, updates = x.astype(SINGLE), updates.astype(SINGLE)
-    leading = axes == tuple(range(len(axes)))
-    order = axes + tuple(axis for axis in range(x.ndim) if axis not in axes)
+    front = (*range(lanes), *axes)
+    leading = front == tuple(range(len(front)))
+    order = front + tuple(axis for axis in range(x.ndim) if axis not in front)
     out = _own_copy(x if leading else x.transpose(order))
-    sizes, rest = out.shape[: len(axes)], out.shape[len(axes) :]
+    sizes, rest = out.shape[: len(front)], out.shape[len(front) :]
     width = math.prod(rest)
     count = math.prod(indices.shape[:-1])
     if count and width:
-        flat, updates = _places(indices, updates.reshape(count, width), x.shape, axes, mode)
+        flat, updates = _places(indices, updates.reshape(count, width), x.shape, axes, mode, lanes)
         rows = out.reshape(math.prod(sizes), width)
         if ufunc is None:
             rows[flat] = updates
+        elif count == math.prod(sizes[:lanes]):  # one a lane: no two meet
+            rows[flat] = ufunc(rows[flat], updates)
         else:
             _combine_rows(ufunc, rows, flat, updates)
     if not leading:
@@ -173,22 +186,34 @@ def _own_copy(x: np.ndarray) -> np.ndarray:
 
 
 def _places(
-    indices: np.ndarray, updates: np.ndarray, shape: Axes, axes: Axes, mode: str
+    indices: np.ndarray, updates: np.ndarray, shape: Axes, axes: Axes, mode: str, lanes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The flat row of each update, and the updates that have one."""
     sizes = tuple(shape[axis] for axis in axes)
+    count, start = math.prod(shape[:lanes]), None
+    if lanes:  # where the rows of each update's lane begin
+        start = (np.arange(count) * math.prod(sizes)).repeat(len(updates) // count)
     if not axes:
-        return np.zeros(len(updates), np.intp), updates
+        return np.zeros(len(updates), np.intp) if start is None else start, updates
     indices = _signed(indices).reshape(len(updates), len(axes))
-    if mode == "clip" and 0 not in sizes:
-        indices = indices.clip(0, [n - 1 for n in sizes])
-    elif mode == "drop":
+    if mode == "drop":
         inside = _inside(indices, sizes)
         if inside is not None:
             indices, updates = indices[inside], updates[inside]
-    elif mode != "unchecked":
+            start = start if start is None else start[inside]
+    flat = _flat_places(indices, shape, sizes, axes, mode)
+    return flat if start is None else flat + start, updates
+
+
+def _flat_places(
+    indices: np.ndarray, shape: Axes, sizes: Axes, axes: Axes, mode: str
+) -> np.ndarray:
+    """Index tuples as numbers of places, by what `mode` says of those outside."""
+    if mode == "clip" and 0 not in sizes:
+        indices = indices.clip(0, [n - 1 for n in sizes])
+    elif mode == "raise":
         try:
-            return np.ravel_multi_index(tuple(indices.T), sizes), updates
+            return np.ravel_multi_index(tuple(indices.T), sizes)
         except ValueError:
             pass  # negative ones, or out of bounds
         low, high = _extremes(indices)
@@ -196,7 +221,7 @@ def _places(
             _check_bounds(indices, shape, axes)
         if min(low) < 0:
             indices = np.where(indices < 0, indices + np.array(sizes), indices)
-    return _flat_index(indices, sizes), updates
+    return _flat_index(indices, sizes)
 
 
 def _combine_rows(ufunc: np.ufunc, rows: np.ndarray, flat: np.ndarray, updates: np.ndarray) -> None:
@@ -214,42 +239,48 @@ def _combine_rows(ufunc: np.ufunc, rows: np.ndarray, flat: np.ndarray, updates: 
 
 
 def scatter_set(
-    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str,
+    lanes: int = 0
 ) -> np.ndarray:
-    """x with x[indices[b], r] = updates[b, r]; of several updates of one place the last wins.
+    """x with x[l, indices[l, b], r] = updates[l, b, r]; of several of one place the last wins.
 
-    `updates` has the shape of `gather(x, indices, axes=axes)`. An index outside its axis raises
-    IndexError ("raise"), is clamped ("clip"), is ignored ("drop"), or must not occur ("unchecked").
+    `updates` has the shape of `gather(x, indices, axes=axes, lanes=lanes)`. An index
+    outside its axis raises IndexError ("raise"), is clamped ("clip"), is ignored ("drop"), or must
+    not occur ("unchecked").
     """
-    return _scatter(None, x, indices, updates, axes, mode)
+    return _scatter(None, x, indices, updates, axes, mode, lanes)
 
 
 def scatter_add(
-    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str,
+    lanes: int = 0
 ) -> np.ndarray:
     """Like `scatter_set`, but updates are added; those of one place accumulate."""
-    return _scatter(np.add, x, indices, updates, axes, mode)
+    return _scatter(np.add, x, indices, updates, axes, mode, lanes)
 
 
 def scatter_mul(
-    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str,
+    lanes: int = 0
 ) -> np.ndarray:
     """Like `scatter_set`, but places are multiplied by their updates."""
-    return _scatter(np.multiply, x, indices, updates, axes, mode)
+    return _scatter(np.multiply, x, indices, updates, axes, mode, lanes)
 
 
 def scatter_min(
-    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str,
+    lanes: int = 0
 ) -> np.ndarray:
     """Like `scatter_set`, but a place keeps the least of its value and its updates (or NaN)."""
-    return _scatter(np.minimum, x, indices, updates, axes, mode)
+    return _scatter(np.minimum, x, indices, updates, axes, mode, lanes)
 
 
 def scatter_max(
-    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str
+    x: np.ndarray, indices: np.ndarray, updates: np.ndarray, *, axes: Axes, mode: str,
+    lanes: int = 0
 ) -> np.ndarray:
     """Like `scatter_set`, but a place keeps the greatest of its value and its updates (or NaN)."""
-    return _scatter(np.maximum, x, indices, updates, axes, mode)
+    return _scatter(np.maximum, x, indices, updates, axes, mode, lanes)
 
 
 def _window(starts: Sequence[Any], sizes: Sequence[int], shape: Axes) -> tuple[slice, ...]:

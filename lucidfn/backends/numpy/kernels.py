@@ -111,6 +111,7 @@ KERNELS.update({
         np.asarray(keys), shape=shape, width=width),
     ops.random_below: lambda keys, *, shape, bound: rng.random_below(
         np.asarray(keys), shape=shape, bound=bound),
+    ops.random_uniform: samplers.uniform,
     ops.random_normal: samplers.normal, ops.random_clone: lambda keys: keys,
     ops.random_gamma: samplers.gamma, ops.random_poisson: samplers.poisson,
     ops.random_binomial: samplers.binomial,

@@ -2,21 +2,28 @@
 
 A key is one 8-byte element of a structured dtype whose only field names the generator, so a key
 array has the shape of its keys. `threefry2x32` follows `jax.random` with partitionable threefry
-to the bit; `philox` is NumPy's own Philox-4x64-10 stream, about four times faster, and no element
-of either depends on how many blocks the work is cut into.
+to the bit; `philox` is NumPy's own Philox-4x64-10 stream, about four times faster. Both are made
+block by block, by several threads where there is enough to do; no element depends on the blocks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 
 import numpy as np
+
+from lucidfn.backends.numpy import scratch
+from lucidfn.backends.numpy.threads import run_parts, thread_count
 
 IMPLS = ("threefry2x32", "philox")
 KEY_DTYPES = {name: np.dtype([(name, "<u8")]) for name in IMPLS}
 
 # Counters per block: three uint32 buffers of this length stay in the second-level cache. It
 # divides 2**32, so that the high word of the counter is constant in a block.
-BLOCK = 1 << 16
+BLOCK = 1 << 15
+
+# Fewer numbers than this are made by one thread: they take about a millisecond.
+SHARED = 1 << 17
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _SHIFTS = tuple(
@@ -81,7 +88,7 @@ def split(keys: np.ndarray, *, shape: Sequence[int]) -> np.ndarray:
         words[rows, columns, 0] = y0
         words[rows, columns, 1] = y1
 
-    _threefry_counters(keys, words.shape[1], store)
+    _threefry(keys, words.shape[1], store)
     return wrap_key_data(words.reshape(keys.shape + shape + (2,)), key_impl(keys))
 
 
@@ -107,19 +114,11 @@ def random_bits(
         raise ValueError(f"width must be 8, 16, 32 or 64, got {width}")
     shape = tuple(shape)
     out = np.empty((keys.size, prod(shape)), f"u{width // 8}")
-    if key_impl(keys) == "philox":
-        _philox_bits(keys, out)
-        return out.reshape(keys.shape + shape)
 
-    def store(rows: slice, columns: slice, y0: np.ndarray, y1: np.ndarray) -> None:
-        if width == 64:
-            halves = out[rows, columns].view(np.uint32).reshape(*y0.shape, 2)
-            halves[..., 0] = y1  # little-endian: the low word lies first
-            halves[..., 1] = y0
-        else:
-            np.bitwise_xor(y0, y1, out=out[rows, columns], casting="unsafe")
+    def store(rows: slice, columns: slice, words: np.ndarray) -> None:
+        out[rows, columns] = words
 
-    _threefry_counters(keys, out.shape[1], store)
+    draw(keys, out.shape[1], width, store)
     return out.reshape(keys.shape + shape)
 
 
@@ -132,17 +131,42 @@ def random_below(
     """
     shape = tuple(shape)
     out = np.empty((keys.size, prod(shape)), np.bool_)
-    if bound > 0xFFFF_FFFF or bound <= 0:
+    if bound > _MASK or bound <= 0:
         out.fill(bound > 0)
-    elif key_impl(keys) == "philox":
-        np.less(random_bits(keys.reshape(-1), shape=out.shape[1:], width=32), bound, out=out)
-    else:
+        return out.reshape(keys.shape + shape)
+    limit = np.array(bound, np.uint32)
 
-        def store(rows: slice, columns: slice, y0: np.ndarray, y1: np.ndarray) -> None:
-            np.less(np.bitwise_xor(y0, y1, out=y0), np.uint32(bound), out=out[rows, columns])
+    def store(rows: slice, columns: slice, words: np.ndarray) -> None:
+        np.less(words, limit, out[rows, columns])
 
-        _threefry_counters(keys, out.shape[1], store)
+    draw(keys, out.shape[1], 32, store)
     return out.reshape(keys.shape + shape)
+
+
+Finish = Callable[[slice, slice, np.ndarray], None]
+
+
+def draw(keys: np.ndarray, count: int, width: int, finish: Finish) -> None:
+    """Words 0 .. count-1 of every key's stream, uint{width}, block by block.
+
+    `finish(rows, columns, words)` gets those of some keys (of the flat array) and counters. It may
+    change them but not keep them, and is called from several threads.
+    """
+    if key_impl(keys) == "philox":
+        _philox(keys, count, width, finish)
+        return
+
+    def merge(rows: slice, columns: slice, y0: np.ndarray, y1: np.ndarray) -> None:
+        if width == 64:
+            halves = np.empty((*y0.shape, 2), np.uint32)
+            halves[..., 0] = y1  # little-endian: the low word lies first
+            halves[..., 1] = y0
+            finish(rows, columns, halves.view(np.uint64)[..., 0])
+            return
+        words = np.bitwise_xor(y0, y1, y0)
+        finish(rows, columns, words if width == 32 else words.astype(f"u{width // 8}"))
+
+    _threefry(keys, count, merge)
 
 
 def threefry2x32(
@@ -156,12 +180,14 @@ def threefry2x32(
     k0, k1, x0, x1 = (
         np.broadcast_to(np.asarray(a, np.uint32), shape).reshape(-1) for a in (k0, k1, x0, x1)
     )
-    y0, y1 = x0.copy(), x1.copy()
-    scratch = np.empty(min(BLOCK, y0.size), np.uint32)
+    y0, y1 = np.empty_like(x0), np.empty_like(x1)
+    free = np.empty(min(BLOCK, y0.size), np.uint32)
     for start in range(0, y0.size, BLOCK):
         block = slice(start, min(start + BLOCK, y0.size))
-        t = scratch[: block.stop - start]
-        _threefry_rounds(_key_schedule(k0[block], k1[block]), y0[block], y1[block], t)
+        (a, b), *schedule = _key_schedule(k0[block], k1[block])
+        np.add(x1[block], b, y1[block])
+        np.add(x0[block] + a, y1[block], y0[block])
+        _rounds(schedule, y0[block], y1[block], free[: block.stop - start])
     return y0.reshape(shape), y1.reshape(shape)
 
 
@@ -189,27 +215,31 @@ def _key_schedule(k0: np.ndarray, k1: np.ndarray) -> Schedule:
     return [(words[i % 3], words[(i + 1) % 3] + np.uint32(i)) for i in range(6)]
 
 
-def _threefry_rounds(
-    schedule: Schedule, x0: np.ndarray, x1: np.ndarray, scratch: np.ndarray
-) -> None:
-    """The 20 rounds, in place on x0 and x1."""
-    # Positional outputs and in-place steps: 112 passes make the call overhead matter.
+def _key_constants(k0: int, k1: int) -> Schedule:
+    """`_key_schedule` of one key, as arrays without axes: much the cheapest operands."""
+    words = (k0, k1, k0 ^ k1 ^ int(_PARITY))
+    return [(np.array(words[i % 3], np.uint32),
+             np.array((words[(i + 1) % 3] + i) & _MASK, np.uint32)) for i in range(6)]
+
+
+def _rounds(schedule: Schedule, x0: np.ndarray, x1: np.ndarray, free: np.ndarray) -> None:
+    """The 20 rounds in place, but for the sum x0 + x1 that the first one begins with."""
+    # Positional outputs: the overhead of 111 calls matters, also of 0.4 us each.
     add, xor, either = np.add, np.bitwise_xor, np.bitwise_or
     left, right = np.left_shift, np.right_shift
-    add(x0, schedule[0][0], x0)
-    add(x1, schedule[0][1], x1)
     for step in range(5):
-        for up, down in _SHIFTS[step % 2]:
-            add(x0, x1, x0)
-            left(x1, up, scratch)
+        for place, (up, down) in enumerate(_SHIFTS[step % 2]):
+            if step or place:
+                add(x0, x1, x0)
+            left(x1, up, free)
             right(x1, down, x1)
-            either(x1, scratch, x1)
+            either(x1, free, x1)
             xor(x1, x0, x1)
-        add(x0, schedule[step + 1][0], x0)
-        add(x1, schedule[step + 1][1], x1)
+        add(x0, schedule[step][0], x0)
+        add(x1, schedule[step][1], x1)
 
 
-def _threefry_counters(keys: np.ndarray, count: int, store: Store) -> None:
+def _threefry(keys: np.ndarray, count: int, store: Store) -> None:
     """Hash the counters 0 .. count-1 under every key; blocks of results go to `store`."""
     words = key_data(keys).reshape(-1, 2)
     if 0 < len(words) * count <= FEW:
@@ -217,39 +247,114 @@ def _threefry_counters(keys: np.ndarray, count: int, store: Store) -> None:
                           for k0, k1 in words.tolist()], np.uint32)
         store(slice(0, len(words)), slice(0, count), pairs[..., 0], pairs[..., 1])
         return
-    blocks = list(_blocks(len(words), count))
-    size = max(((r.stop - r.start) * (c.stop - c.start) for r, c in blocks), default=0)
-    buffers = np.empty((3, size), np.uint32)
-    iota = np.arange(min(count, BLOCK), dtype=np.uint32)
-    for rows, columns in blocks:
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        x0, x1, scratch = (b[: prod(shape)].reshape(shape) for b in buffers)
-        x0.fill(columns.start >> 32)
-        np.add(iota[: shape[1]], np.uint32(columns.start & 0xFFFF_FFFF), out=x1)
-        schedule = _key_schedule(words[rows, :1], words[rows, 1:])
-        _threefry_rounds(schedule, x0, x1, scratch)
-        store(rows, columns, x0, x1)
+    size = min(BLOCK, len(words) * count)
+    iota = np.arange(min(count, size), dtype=np.uint32)
+
+    def work(blocks: Iterable[Block]) -> None:
+        buffers = _aligned(3, size)
+        for rows, columns in blocks:
+            y0, y1 = _hashed(words[rows], columns, iota[: columns.stop - columns.start], buffers)
+            store(rows, columns, y0, y1)
+
+    _share(_blocks(len(words), count, BLOCK), len(words) * count, work)
 
 
-def _blocks(keys: int, count: int) -> Iterator[tuple[slice, slice]]:
-    """Cut keys x counters into rectangles of at most BLOCK elements: (keys, counters)."""
+def _hashed(words: np.ndarray, columns: slice, iota: np.ndarray,
+            buffers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hashes uint32[keys, counters] of some counters under some keys, in the buffers."""
+    rows, count = len(words), len(iota)
+    start = np.array(columns.start & _MASK, np.uint32)
+    # The longer axis lies innermost: loops over few elements are slow.
+    upright = rows > count
+    shape = (count, rows) if upright else (rows, count)
+    x0, x1, free = (b[: rows * count].reshape(shape) for b in buffers)
+    if rows == 1:
+        (a, b), *schedule = _key_constants(*words[0].tolist())
+    else:
+        key = words.T if upright else words.T[:, :, None]
+        (a, b), *schedule = _key_schedule(np.ascontiguousarray(key[0]),
+                                          np.ascontiguousarray(key[1]))
+    np.add(iota[:, None] if upright else iota, start, x1)
+    np.add(x1, b, x1)
+    np.add(x1, a, x0)
+    if columns.start > _MASK:
+        np.add(x0, np.array(columns.start >> 32, np.uint32), x0)
+    _rounds(schedule, x0, x1, free)
+    return (x0.T, x1.T) if upright else (x0, x1)
+
+
+def _aligned(count: int, size: int) -> np.ndarray:
+    """`count` buffers uint32[size] of this thread that begin with cache lines: vector loads that
+    straddle two lines cost an eighth of the time."""
+    pitch = -(-size // 16) * 16
+    memory = scratch.flat("random words", (count * pitch + 16,), np.dtype(np.uint32))
+    first = -memory.__array_interface__["data"][0] % 64 // 4
+    return memory[first : first + count * pitch].reshape(count, pitch)
+
+
+# ------------------------------------------------------------------ blocks
+
+Block = tuple[slice, slice]
+
+
+def _blocks(keys: int, count: int, size: int) -> Iterator[Block]:
+    """Cut keys x counters into rectangles of at most `size` elements: (keys, counters)."""
     if count == 0:
         return
-    rows = max(1, BLOCK // count)
+    rows = max(1, size // count)
     for first in range(0, keys, rows):
-        for start in range(0, count, BLOCK):
-            yield slice(first, min(first + rows, keys)), slice(start, min(start + BLOCK, count))
+        for start in range(0, count, size):
+            yield slice(first, min(first + rows, keys)), slice(start, min(start + size, count))
 
 
-def _philox_bits(keys: np.ndarray, out: np.ndarray) -> None:
-    """Fill row i of `out` from the Philox stream whose key is keys[i], counter 0."""
-    if out.size == 0:
+def _share(blocks: Iterable[Block], size: int, work: Callable[[Iterable[Block]], None]) -> None:
+    """work(blocks), on all threads where there are `size` >= SHARED elements: each takes the next
+    block that is left."""
+    parts = thread_count() if size >= SHARED else 1
+    if parts == 1:
+        work(blocks)
         return
-    generator = np.random.Philox(key=0)
-    # Setting the state is several times cheaper than making a generator for each key.
-    state = generator.state
-    words = -(-out.shape[1] * out.itemsize // 8)
-    for row, key in zip(out, keys.reshape(-1).view(np.uint64), strict=True):
-        state["state"]["key"][0] = key
-        generator.state = state
-        row[...] = generator.random_raw(words).view(out.dtype)[: row.size]
+    pending = deque(blocks)
+
+    def taken() -> Iterator[Block]:
+        try:
+            while True:
+                yield pending.popleft()
+        except IndexError:
+            return
+
+    run_parts(lambda _: work(taken()), parts)
+
+
+# ------------------------------------------------------------------ philox
+
+# From this many 64-bit words on the call that lets other threads run is the faster one.
+_LONG = 1 << 10
+
+
+def _philox(keys: np.ndarray, count: int, width: int, finish: Finish) -> None:
+    """Numbers from the Philox streams whose keys are `keys`, from counter 0 on."""
+    words = keys.reshape(-1).view(np.uint64)
+    whole = 256 // width  # numbers per counter: blocks begin with one
+    size = max(BLOCK // whole, 1) * whole
+
+    def work(blocks: Iterable[Block]) -> None:
+        stream = np.random.Philox(key=0)
+        numbers = np.random.Generator(stream).integers
+        # Setting the state is several times cheaper than making a generator for each key.
+        state = stream.state
+        for rows, columns in blocks:
+            length = columns.stop - columns.start
+            need = -(-length * width // 64)
+            state["state"]["counter"][0] = columns.start // whole
+            out = np.empty((rows.stop - rows.start, need), np.uint64)
+            for row, key in zip(out, words[rows], strict=True):
+                state["state"]["key"][0] = key
+                stream.state = state
+                row[:] = stream.random_raw(need) if need < _LONG else \
+                    numbers(0, 2**64 - 1, need, np.uint64, True)
+            finish(rows, columns, out.view(f"u{width // 8}")[:, :length])
+
+    if len(words):
+        # Four times as fast as threefry.
+        _share(_blocks(len(words), count, size), len(words) * count // 4, work)

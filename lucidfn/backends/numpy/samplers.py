@@ -19,54 +19,101 @@ from lucidfn.backends.numpy.special_gamma import lgamma
 Keys = np.ndarray
 
 
-def uniform(keys: Keys, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Floats in [0, 1) of shape keys.shape + shape: random mantissas under the exponent of 1."""
+def uniform(keys: Keys, shape: tuple[int, ...], dtype: np.dtype, low: float = 0.0,
+            high: float = 1.0) -> np.ndarray:
+    """Floats in [low, high) of shape keys.shape + shape: random mantissas under the exponent of 1,
+    minus 1, scaled."""
+    span = float(dtype.type(dtype.type(high) - dtype.type(low)))
+    # A power of two: the product is not rounded, so that the sum alone is.
+    exact = dtype != SINGLE or math.frexp(span)[0] == 0.5
+
+    def finish(x: np.ndarray, _: np.ndarray) -> None:
+        if exact:
+            x *= dtype.type(span)
+            x += dtype.type(low)
+        else:  # one rounding for both, as a fused multiply-add has: the values of `jax.random`
+            wide = x.astype(np.float64)
+            wide *= span
+            wide += float(dtype.type(low))
+            x[...] = wide
+        np.maximum(x, dtype.type(low), out=x)
+
+    return _uniform(keys, shape, dtype, None if (low, high) == (0.0, 1.0) else finish)
+
+
+def _uniform(keys: Keys, shape: tuple[int, ...], dtype: np.dtype,
+             finish: Callable[[np.ndarray, np.ndarray], None] | None = None) -> np.ndarray:
+    """Floats in [0, 1), made block by block, each of which `finish` changes in place; its second
+    operand is a buffer of the same type."""
     width, mantissa = (32, 23) if dtype == SINGLE else (64, 52)
-    bits = rng.random_bits(keys, shape=shape, width=width)
-    bits >>= width - mantissa
-    bits |= np.ones((), dtype).view(bits.dtype)
-    return np.subtract(bits.view(dtype), 1.0, dtype=dtype)
+    keys = np.asarray(keys)
+    out = np.empty((keys.size, math.prod(shape)), dtype)
+    shift, ones = (np.array(x, f"u{width // 8}") for x in (
+        width - mantissa, int(np.ones((), dtype).view(f"u{width // 8}"))))
+    one = np.array(1.0, dtype)
+
+    def store(rows: slice, columns: slice, words: np.ndarray) -> None:
+        np.right_shift(words, shift, words)
+        np.bitwise_or(words, ones, words)
+        block, numbers = out[rows, columns], words.view(dtype)
+        np.subtract(numbers, one, block)
+        if finish is not None:
+            finish(block, numbers)
+
+    rng.draw(keys, out.shape[1], width, store)
+    return out.reshape(keys.shape + shape)
 
 
 def normal(keys: Keys, *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Standard normal numbers of shape keys.shape + shape, float32 or float64."""
-    u = np.asarray(uniform(np.asarray(keys), shape, dtype))  # a scalar would be changed in a copy
-    flat = u.reshape(-1)
     low = np.nextafter(np.array(-1.0, dtype), np.array(0.0, dtype))
-    for start in range(0, flat.size, BLOCK):
-        x = flat[start:start + BLOCK]
-        x *= dtype.type(1.0 - low)
-        x += low
+    span, root = np.array(1.0 - low, dtype), np.array(math.sqrt(2.0), dtype)
+
+    def finish(x: np.ndarray, free: np.ndarray) -> None:
+        np.multiply(x, span, x)
+        np.add(x, low, x)
         np.maximum(x, low, out=x)
-        x[:] = _erf_inv_single(x) if dtype == SINGLE else erf_inv(x)
-        x *= dtype.type(math.sqrt(2.0))
-    return u
+        if dtype == SINGLE:
+            _erf_inv_single(x, free)
+        else:
+            x[...] = erf_inv(x)
+        np.multiply(x, root, x)
+
+    return _uniform(keys, shape, dtype, finish)
 
 
-BLOCK = 16384
 # M. Giles, "Approximating the erfinv function", GPU Computing Gems 2 (2011): the polynomials in
 # w - 5/2 and, from w = 5 on, in sqrt(w) - 3, where w = -log(1 - x^2).
 _CENTRE = np.array([2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
                     -0.00125372503, -0.00417768164, 0.246640727, 1.50140941], np.float32)
 _TAIL = np.array([-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
                   -0.0076224613, 0.00943887047, 1.00167406, 2.83297682], np.float32)
+_SHIFT, _EDGE, _TAIL_SHIFT = (np.array(x, np.float32) for x in (2.5, 5.0, 3.0))
 
 
-def _erf_inv_single(x: np.ndarray) -> np.ndarray:
-    """erf_inv with the rounding of x^2 left in: normal numbers are those of `jax.random`."""
-    w = -np.log1p(x * -x)
-    out = _polynomial(_CENTRE, w - np.float32(2.5))
-    tail = np.flatnonzero(w >= 5.0)
-    out[tail] = _polynomial(_TAIL, np.sqrt(w[tail]) - np.float32(3.0))
-    out *= x
-    return out
+def _erf_inv_single(x: np.ndarray, w: np.ndarray) -> None:
+    """erf_inv in place, with the rounding of x^2 left in: normal numbers are those of `jax.random`.
+    `w` is a buffer."""
+    np.negative(x, w)
+    np.multiply(w, x, w)
+    np.log1p(w, w)
+    np.negative(w, w)
+    tail = np.nonzero(w >= _EDGE)
+    far = np.sqrt(w[tail])
+    far -= _TAIL_SHIFT
+    np.subtract(w, _SHIFT, w)
+    value = _polynomial(_CENTRE, w)
+    value[tail] = _polynomial(_TAIL, far)
+    np.multiply(x, value, x)
 
 
 def _polynomial(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
-    value = np.full_like(x, coefficients[0])
-    for c in coefficients[1:]:
-        value *= x
-        value += c
+    first, second, *others = (np.asarray(c) for c in coefficients)
+    value = np.multiply(x, first)
+    np.add(value, second, value)
+    for c in others:
+        np.multiply(value, x, value)
+        np.add(value, c, value)
     return value
 
 

@@ -13,6 +13,8 @@ Padding = Sequence[tuple[int, int]]
 
 # Longer windows are not reduced tap by tap.
 _FEW_TAPS = 8
+# Inner loops over fewer elements than this are slow.
+_SHORT_RUN = 16
 # Arrays of more bytes are reduced in blocks of so many elements.
 _CACHED = 2**23
 _BLOCK = 2**18
@@ -106,6 +108,9 @@ def _reduce_axes(
     dtype, x = x.dtype, widened(x)
     # Windows are boxes: one axis after the other does the work of all.
     for axis, (k, s, (low, high), spread, d) in enumerate(axes):
+        if k == spread > 1 == s == d and low == high == k - 1 and x.size:
+            x = x.repeat(k, axis)  # windows meet one element each: the transpose of disjoint ones
+            continue
         if low or high or spread > 1:
             widths = [(0, 0, 0)] * x.ndim
             widths[axis] = low, high, spread - 1
@@ -113,12 +118,32 @@ def _reduce_axes(
         if k == s == 1:
             continue
         count = window_positions(x.shape[axis], k, s, d)
-        if k and count and x.size:
+        if k == s and d == 1 and k <= _FEW_TAPS and count and x.size:
+            x = _disjoint(ufunc, x, axis, k, count)
+        elif k and count and x.size:
             rows = x if axis == 0 else np.moveaxis(x, axis, 0)
             x = np.moveaxis(_slide(ufunc, rows, k, s, d, count), 0, axis)
         else:
             x = np.full((*x.shape[:axis], count, *x.shape[axis + 1 :]), identity, x.dtype)
     return x.astype(dtype, copy=False)
+
+
+def _disjoint(ufunc: np.ufunc, x: np.ndarray, axis: int, window: int, count: int) -> np.ndarray:
+    """Reduces windows side by side."""
+    head, tail = x.shape[:axis], x.shape[axis + 1 :]
+    parts = x[(slice(None),) * axis + (slice(0, count * window),)]
+    parts = parts.reshape(*head, count, window, *tail)
+    out = np.empty((*head, count, *tail), x.dtype)
+    # A few numbers at a time would be short inner loops: then it is one place of them at a time.
+    places = [()] if math.prod(tail) >= _SHORT_RUN else np.ndindex(tail)
+    before = (slice(None),) * (axis + 1)
+    for place in places:
+        taps = [parts[(*before, k, *place)] for k in range(window)]
+        target = out[(*before, *place)]
+        ufunc(taps[0], taps[1], out=target)
+        for tap in taps[2:]:
+            ufunc(target, tap, out=target)
+    return out
 
 
 def _slide(

@@ -149,10 +149,8 @@ def _kept(labels: Any, ignore_index: int | None, classes: int) -> tuple[Any, Any
 
 def _picked(rows: Any, labels: Any) -> Any:
     """rows[i, labels[i]] for each i."""
-    n = shape_of(labels)[0]
-    own = ops.iota(shape=(n, 1), dtype=dtype_of(labels), axis=0)
-    places = ops.concatenate(own, ops.reshape(labels, shape=(n, 1)), axis=1)
-    return ops.gather(rows, places, axes=(0, 1), mode="unchecked", fill=None)
+    places = ops.reshape(labels, shape=(*shape_of(labels), 1))
+    return ops.gather(rows, places, axes=(1,), mode="unchecked", fill=None, lanes=1)
 
 
 def _class_weights(name: str, weight: Any, like: Any, rows: Any) -> Any:

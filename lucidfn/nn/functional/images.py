@@ -214,10 +214,8 @@ def sample_corner(images: Any, pixels: Sequence[Any], weights: Sequence[Any]) ->
         inside = (at >= 0.0) & (at <= n - 1.0) & inside
     # Outside, any pixel is taken and then left out: also where the place is NaN.
     columns = [lnp.where(inside, at, lnp.zeros_like(at)).astype(int32) for at in pixels]
-    lane = lnp.arange(images.shape[0]).astype(int32).reshape(-1, *[1] * (columns[0].ndim - 1))
-    index = lnp.stack([lnp.broadcast_to(lane, columns[0].shape), *columns], axis=-1)
-    raw = ops.gather(unwrap(images), unwrap(index), axes=tuple(range(len(pixels) + 1)),
-                     mode="unchecked", fill=0)
+    raw = ops.gather(unwrap(images), unwrap(lnp.stack(columns, axis=-1)),
+                     axes=tuple(range(1, len(pixels) + 1)), mode="unchecked", fill=0, lanes=1)
     values = wrap(raw)
     weight = None
     for w in weights:
