@@ -62,6 +62,13 @@ class Rows:
     whole: list[tuple[int, Equation]]
     moved: int  # bytes that the phases read and write
     products: int  # floating point operations of their products and convolutions
+    flat: int = 0  # bytes of `moved` that loops over single elements would do as well
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether rows have something to do with it. An update of parameters is elementwise, and
+        could be cut along any axis."""
+        return self.products > 0 or 4 * (self.moved - self.flat) >= self.flat
 
     @property
     def time(self) -> float:
@@ -70,8 +77,7 @@ class Rows:
 
     @property
     def work(self) -> tuple[int, int]:
-        """What plans are compared by. Products come first: that updates of parameters are
-        elementwise, and could be cut along any axis, says nothing about the batch."""
+        """What plans are compared by: products come first."""
         return self.products, self.moved
 
 
@@ -81,7 +87,7 @@ def spread_rows(program: Program, size: int, seeds: dict[Var, int]) -> Rows:
     phases: dict[int, Phase] = defaultdict(Phase)
     whole: list[tuple[int, Equation]] = []
     made: set[Var] = set()  # row by row, in the phase of their level
-    moved = products = seen = 0
+    moved = products = flat = seen = 0
     light: dict[Any, int] = {}  # bytes written to compute a value, where these are few
     for v in [*program.inputs, *program.consts]:
         light[v] = 0
@@ -108,7 +114,8 @@ def spread_rows(program: Program, size: int, seeds: dict[Var, int]) -> Rows:
                     axis[v] = 0
             continue
         phases[at].equations.append(eqn)
-        moved += sum(t.type.nbytes for t in [*vars, *eqn.outputs])
+        bytes = sum(t.type.nbytes for t in [*vars, *eqn.outputs])
+        moved, flat = moved + bytes, flat + bytes * is_flat(eqn)
         if eqn.primitive in (ops.dot_general, ops.conv):
             products += eqn.primitive.flops([a.type for a in eqn.inputs],
                                             [v.type for v in eqn.outputs], **eqn.params)
@@ -119,7 +126,7 @@ def spread_rows(program: Program, size: int, seeds: dict[Var, int]) -> Rows:
             else:
                 axis[out], level[out] = result, at
                 made.add(out)
-    return Rows(size, axis, level, dict(phases), whole, moved, products)
+    return Rows(size, axis, level, dict(phases), whole, moved, products, flat)
 
 
 def is_small(phase: Phase) -> bool:
@@ -171,7 +178,7 @@ def choose_rows(program: Program) -> Rows | None:
         for size in sorted({v.type.shape[0] for v in group} - {0, 1}):
             seeds = {v: 0 for v in group if v.type.shape[0] == size}
             for found in (spread_rows(program, size, s) for s in (seeds, *fewer(seeds))):
-                if best is None or found.work > best.work:
+                if found.by_rows and (best is None or found.work > best.work):
                     best = found
         if best is not None and 2 * best.products > total > 0:
             break
@@ -187,7 +194,8 @@ def in_blocks(program: Program, threads: int) -> Program:
     """The program with its phases as equations; the same program if it has none worth it."""
     program, rows = with_checkpoints(program)
     equations = program.equations if rows is None else arrange(program, rows, threads)
-    return program.replace(equations=flatten_elementwise(equations, program.outputs, threads))
+    equations = flatten_elementwise(equations, program.outputs, threads)
+    return program.replace(equations=equations)
 
 
 def with_checkpoints(program: Program) -> tuple[Program, Rows | None]:
@@ -254,7 +262,10 @@ def phase_equation(phase: Phase, rows: Rows, needed: set[Var], threads: int) -> 
 
 # ------------------------------------------------------------------ elementwise on whole arrays
 
-FLAT = 1 << 15  # elements of a block, and what makes an array worth a loop
+FLAT = 1 << 15  # elements that make an array worth a loop
+# Elements of a block of it. Of less, threads spend more time on handing the interpreter to one
+# another than they gain from the cache.
+FLAT_BLOCK = 1 << 17
 
 
 def flatten_elementwise(equations: Sequence[Equation], outputs: Sequence[Atom],
@@ -279,8 +290,8 @@ def flatten_elementwise(equations: Sequence[Equation], outputs: Sequence[Atom],
         inside.clear()
 
     for eqn in equations:
-        shape = eqn.outputs[0].type.shape if len(eqn.outputs) == 1 else ()
-        if is_flat(eqn, shape):
+        if is_flat(eqn):
+            shape = eqn.outputs[0].type.shape
             if any(inside.get(a, shape) != shape for a in eqn.inputs):
                 flush()
             groups.setdefault(shape, []).append(eqn)
@@ -293,11 +304,13 @@ def flatten_elementwise(equations: Sequence[Equation], outputs: Sequence[Atom],
     return out
 
 
-def is_flat(eqn: Equation, shape: tuple[int, ...]) -> bool:
+def is_flat(eqn: Equation) -> bool:
     """Whether each operand is a scalar or as large as the result, and that is large."""
-    return (isinstance(eqn.primitive, Elementwise) and math.prod(shape) >= FLAT
-            and not eqn.primitive.many and any(type(a) is Var and a.type.shape == shape
-                                               for a in eqn.inputs)
+    if not isinstance(eqn.primitive, Elementwise) or eqn.primitive.many:
+        return False
+    shape = eqn.outputs[0].type.shape
+    return (math.prod(shape) >= FLAT
+            and any(type(a) is Var and a.type.shape == shape for a in eqn.inputs)
             and all(a.type.shape in ((), shape) for a in eqn.inputs))
 
 
@@ -312,7 +325,7 @@ def flat_equation(groups: dict[tuple[int, ...], list[Equation]], readers: dict[A
                 if e.outputs[0] in wanted or readers[e.outputs[0]] - own]
         n = math.prod(shape)
         per = -(-n // (threads * 64)) * 64  # whole cache lines
-        size = min(per, FLAT)
+        size = min(per, FLAT_BLOCK)
         flat = {v: 0 for e in equations for v in [*e.inputs, *e.outputs] if v.type.shape == shape}
         rows = Rows(n, flat, {}, {}, [], 0, 0)
         programs = {}
