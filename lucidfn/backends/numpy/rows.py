@@ -24,8 +24,10 @@ from lucidfn.passes import unfold
 from lucidfn.types import ArrayType, is_inexact
 
 # Blocks hold about this many elements of their widest value; where there are products, rows enough
-# for these, up to so many elements.
+# for these, up to so many elements. Convolutions make blocks of their own, which the cache holds:
+# each block of theirs costs many calls.
 ELEMENTS = 1 << 17
+CONVOLVED = 1 << 20
 PRODUCT_ROWS = 512
 MOST = 1 << 19
 SMALL = 1 << 18  # bytes that a phase without products writes, for it to be worth its threads
@@ -348,7 +350,8 @@ def block_size(phase: Phase, rows: Rows, threads: int) -> tuple[int, int]:
             and e.primitive not in MOVES]
     widest = max([v.type.size // rows.size for e in made for v in e.outputs], default=1) or 1
     per = -(-rows.size // threads)
-    block = max(1, ELEMENTS // widest)
+    convolved = any(e.primitive is ops.conv for e in phase.equations)
+    block = max(1, (CONVOLVED if convolved else ELEMENTS) // widest)
     # A product of few rows spends its time on reading the weights.
     units = [e.outputs[0].type.shape[rows.axis[e.outputs[0]]] // rows.size for e in made
              if e.primitive is ops.dot_general and e.params["batch"] == ((), ())]
