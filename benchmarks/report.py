@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+import lucidfn
 from benchmarks.harness import Row
 
 HEADER = ("benchmark", "against", "ours", "theirs", "value", "spread", "bar", "aim", "")
@@ -19,7 +20,8 @@ HEADER = ("benchmark", "against", "ours", "theirs", "value", "spread", "bar", "a
 def environment() -> dict[str, object]:
     """Versions, threads and the BLAS kernels in use: what a ratio depends on."""
     found: dict[str, object] = {"python": platform.python_version(), "cpus": os.cpu_count()}
-    for name in ("numpy", "lucidfn", "jax", "torch", "mlx"):
+    found["lucidfn"] = lucidfn.__version__  # it need not be installed
+    for name in ("numpy", "jax", "torch", "mlx"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

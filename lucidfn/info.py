@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucidfn.backends.numpy.libraries import AFFIXES, linked, load
 from lucidfn.backends.numpy.memory import ALLOCATOR, SWITCH, may_keep
 from lucidfn.backends.numpy.threads import BLAS, allotted_cores, available_cores, thread_count
 from lucidfn.core.trace import BACKENDS
@@ -45,26 +46,14 @@ class BlasInfo(NamedTuple):
     details: str
 
 
-def libraries() -> Iterator[Any]:
-    """The libraries in which NumPy's BLAS may be found."""
-    root = Path(np.__file__).parent  # on Unix, what an extension depends on is searched with it
-    for path in (*(root / "_core").glob("_multiarray_umath*"), *(root / ".dylibs").glob("*blas*"),
-                 *(root.parent / "numpy.libs").glob("*blas*")):
-        try:
-            yield ctypes.PyDLL(str(path))
-        except OSError:
-            continue
-
-
 def ask_openblas(what: str) -> str | None:
     """The text that `openblas_get_<what>` returns; None if no such function is found."""
-    for library in libraries():
-        for prefix in ("scipy_", ""):
-            for suffix in ("64_", "_64", ""):
-                call = getattr(library, f"{prefix}openblas_get_{what}{suffix}", None)
-                if call is not None:
-                    call.restype = ctypes.c_char_p
-                    return (call() or b"").decode(errors="replace").strip()
+    for library in load(linked()):
+        for prefix, suffix in AFFIXES:
+            call = getattr(library, f"{prefix}openblas_get_{what}{suffix}", None)
+            if call is not None:
+                call.restype = ctypes.c_char_p
+                return (call() or b"").decode(errors="replace").strip()
     return None
 
 

@@ -7,6 +7,7 @@ yield to floats of any width, and 64 bits appear only where a 64-bit array was g
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -39,14 +40,11 @@ class ArrayType(NamedTuple):
 
     @property
     def size(self) -> int:
-        n = 1
-        for d in self.shape:
-            n *= d
-        return n
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{dtype_name(self.dtype)}{'*' * self.weak}[{','.join(map(str, self.shape))}]"

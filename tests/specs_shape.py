@@ -100,6 +100,15 @@ def reduce_cases(empty: bool = True) -> list[Case]:
     return found + ([Case(((0, 3),), {"axes": (0,)})] if empty else [])
 
 
+def softmax(x: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
+    if not x.size:
+        return x
+    top = np.max(x, axes, keepdims=True)
+    weights = np.exp(x - np.where(top == -math.inf, 0.0, top))
+    total = weights.sum(axes, keepdims=True)
+    return weights / np.where(total == 0, 1.0, total)
+
+
 CUMULATIVE = [Case((s,), {"axis": a, "reverse": r}) for s, a, r in [
     ((5,), 0, False), ((5,), 0, True), ((2, 4), 1, False), ((3, 2), 0, True), ((0, 2), 0, False),
     ((2, 1), 1, True), ((2, 0), 0, False)]]
@@ -166,6 +175,12 @@ REDUCE = [
     *[Spec(name, reduction(f), reduce_cases(empty=False), "bif", distinct, special=SPECIAL_REDUCE,
            points=[Point((s * ties,), (np.array([[0.0, 0.5, 0.5], [1 / 3] * 3]),), {"axes": (1,)})])
       for name, f, s in (("reduce_max", np.max, 1.0), ("reduce_min", np.min, -1.0))],
+    Spec("softmax", softmax, reduce_cases(), "f", special=[
+        *SPECIAL_REDUCE, (np.full((2, 3), -math.inf), {"axes": (1,)}),
+        (np.array([[1.0, NAN], [-math.inf, -math.inf]]), {"axes": (1,)}),
+        *[(100.0 * scale * np.arange(12.0).reshape(3, 4), {"axes": (a,)})
+          for scale in (1, -1, 0.01) for a in (0, 1)],
+        (np.array([[-80.0, -81.0], [50.0, -math.inf]]), {"axes": (1,)})]),
     Spec("reduce_and", reduction(np.all), reduce_cases(), "b", boolean),
     Spec("reduce_or", reduction(np.any), reduce_cases(), "b", boolean),
     Spec("argmax", lambda x, *, axis, dtype: np.argmax(x, axis).astype(dtype), ARG, "bif", distinct,

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from lucidfn.backends.numpy import blas, conv_narrow, conv_rows, scratch
-from lucidfn.backends.numpy import conv as module
+from lucidfn.backends.numpy import blas, conv_narrow, conv_rows, conv_shared, scratch
 from lucidfn.backends.numpy.conv import add_conv, conv
+from lucidfn.backends.numpy.sums import total
 from lucidfn.backends.numpy.windows import window_max, window_sum
 
 
@@ -49,7 +49,10 @@ GEOMETRIES = [
 SHAPES = [((5, 8, 8, 4), (3, 3, 4, 6)), ((3, 7, 6, 8), (3, 2, 8, 2)), ((2, 9, 8, 1), (2, 3, 1, 3))]
 
 
-@pytest.fixture(params=["rows", "rows, image by image", "together", "added"])
+WAYS = ["rows", "rows, image by image", "shared", "shared, row by row", "together", "columns"]
+
+
+@pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """Makes the small cases of this file take one way."""
     if request.param.startswith("rows"):
@@ -58,10 +61,19 @@ def way(request, monkeypatch):
         if "," in request.param:
             monkeypatch.setattr(conv_rows, "_CACHED", 1)
             monkeypatch.setattr(conv_rows, "_ROWS", 1)
-    else:
-        monkeypatch.setattr(conv_rows, "_NARROW", 10**9)
-        monkeypatch.setattr(module, "_FEW", 1 if request.param == "together" else 10**9)
-        monkeypatch.setattr(conv_narrow, "_BLOCK", 1000)
+        return
+    monkeypatch.setattr(conv_rows, "_NARROW", 10**9)
+    monkeypatch.setattr(conv_narrow, "_BLOCK", 1000)
+    monkeypatch.setattr(conv_narrow, "_ROWS", 1)
+    monkeypatch.setattr(conv_shared, "_ROWS", 1)
+    monkeypatch.setattr(conv_shared, "_LEAST", 10**9 if request.param == "columns" else 1)
+    if request.param != "shared":
+        monkeypatch.setattr(conv_shared, "neighbours", lambda positions, *_: positions)
+    if request.param == "together":
+        monkeypatch.setattr(conv_shared, "_BLOCK", 2000)
+    if "," in request.param:
+        monkeypatch.setattr(conv_shared, "_BLOCK", 100)
+        monkeypatch.setattr(conv_shared, "_SMALL", 100)
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
@@ -95,14 +107,54 @@ def test_gradient_of_a_filter_adds_up_in_place(way, stride, dtype):
     np.testing.assert_allclose(total, expected, 1e-4 if dtype == "f4" else 1e-12, 1e-5)
 
 
-def test_nan_and_infinity_reach_only_their_windows(way):
+OTHERS = [((40, 9, 3), (3, 3, 4)), ((2, 5, 4, 6, 2), (2, 3, 3, 2, 4)),
+          ((3, 12, 7, 1), (1, 4, 1, 2))]
+
+
+@pytest.mark.parametrize("shape, window", OTHERS, ids=str)
+def test_every_way_in_other_numbers_of_axes(way, shape, window):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(shape), rng.standard_normal(window)
+    for geometry in (params(), params(stride=2), params(w_dilation=2, low=2), params(low=-1)):
+        geometry = {k: v if k == "groups" else v[:1] * (x.ndim - 2) for k, v in geometry.items()}
+        expected = naive(x, w, **geometry)
+        view = np.ascontiguousarray(x.T).T
+        for images in x, view, np.repeat(x, 2, -1)[..., ::2]:
+            np.testing.assert_allclose(conv(images, w, **geometry), expected, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("spread", [1, 2])
+def test_nan_and_infinity_reach_only_their_windows(way, spread):
     for bad in np.nan, np.inf:
         x = np.zeros((2, 8, 8, 8), "f4")
         x[0, 4, 4] = bad
-        out = conv(x, np.ones((3, 3, 8, 2), "f4"), **params())
+        geometry = params(w_dilation=spread, low=spread, high=spread)
+        out = conv(x, np.ones((3, 3, 8, 2), "f4"), **geometry)
         met = np.zeros(out.shape, bool)
-        met[0, 3:6, 3:6] = True
+        near = slice(4 - spread, 5 + spread, spread)
+        met[0, near, near] = True
         assert (np.isfinite(out) == ~met).all()
+
+
+def test_nan_reaches_only_its_taps_of_a_gradient(way):
+    x, ct = np.ones((5, 6, 6, 2), "f4"), np.ones((5, 6, 6, 3), "f4")
+    x[0, 0, 0, 0] = np.nan  # in the corner: met by taps that look up and left
+    geometry = params()
+    out = conv(x.transpose(3, 1, 2, 0), ct.transpose(1, 2, 0, 3), **geometry)
+    met = np.zeros(out.shape, bool)
+    met[0, :2, :2] = True
+    assert (np.isfinite(out) == ~met).all()
+
+
+def test_a_sum_of_columns_is_accurate():
+    rng = np.random.default_rng(0)
+    for shape in (70000, 6), (5000, 3), (4097, 1), (4099, 64), (33, 200), (10007, 130):
+        x = rng.standard_normal(shape).astype("f4")
+        x[7, 0] = np.inf
+        with np.errstate(all="ignore"):
+            got = total(x, (0,))
+        assert got.dtype == x.dtype
+        np.testing.assert_allclose(got, x.sum(0, np.float64), 1e-4, 1e-3)
 
 
 def test_rows_of_padding_take_part_in_no_product(way):

@@ -57,7 +57,7 @@ def test_advice_on_kernels(core: str | None, flags: set[str], env: dict[str, str
 
 def test_an_unknown_blas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(info, "BLAS", Blas())
-    monkeypatch.setattr(info, "libraries", lambda: iter(()))
+    monkeypatch.setattr(info, "linked", lambda: [])
     monkeypatch.setattr(info.np, "show_config", lambda mode: {})
     text = info.report(0.02)
     assert "BLAS             unknown" in text

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_blocks import set_small
 from spec_base import DTYPES
 from test_random_programs import STEPS, program_of, scalar_of
 
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from lucidfn import nn, testing
-from lucidfn.array import wrap
+from lucidfn import nn, ops, testing
+from lucidfn.array import unwrap, wrap
 from lucidfn.backends.numpy import compile as compiler
-from lucidfn.backends.numpy import rows as planner
+from lucidfn.backends.numpy.elementwise import along_rows
 from lucidfn.core.record import record
 from lucidfn.core.trace import type_of
 
@@ -38,9 +39,7 @@ def tiny(request: pytest.FixtureRequest) -> Iterator[None]:
 @contextmanager
 def tiny_blocks(threads: int, elements: int = 4) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, lf.config.override(num_threads=threads):
-        limits = {"WORTH": 0, "FLAT": 2, "PRODUCT_ROWS": 1, "SMALL": 0, "LIGHT": 0}
-        for name, value in {**limits, "ELEMENTS": elements}.items():
-            patch.setattr(planner, name, value)
+        set_small(patch, elements)
         patch.setattr(compiler, "REUSE_FROM", 0)
         yield
 
@@ -580,3 +579,79 @@ def test_large_programs_run_in_blocks_as_they_are() -> None:
         compiled = lf.jit(mlp_step)
         assert "def rows0" in compiled.source(*args)
         assert_same(compiled(*args), mlp_step(*args), "mlp")
+
+
+@pytest.mark.parametrize("shape", [(64, 24, 24, 6), (512, 32), (33, 7), (8192, 1, 3)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_row_of_few_elements_is_repeated(shape: tuple[int, ...], swapped: bool) -> None:
+    x, row = draw(*shape), draw(shape[-1])
+    args = (row, x) if swapped else (x, row)
+    want = np.subtract(*args)
+    np.testing.assert_array_equal(along_rows(np.subtract, *args), want)
+    np.testing.assert_array_equal(along_rows(np.subtract, *args, out=x), want)
+    turned = np.asfortranarray(draw(*shape))
+    np.testing.assert_array_equal(along_rows(np.add, turned, row), turned + row)
+
+
+def test_the_source_repeats_a_bias_of_few_channels() -> None:
+    f = lf.jit(lambda x, b: lnp.tanh(x + b))
+    x, b = draw(16, 24, 24, 6), draw(6)
+    assert "along_rows(add, " in f.source(x, b)
+    np.testing.assert_array_equal(f(x, b), lnp.tanh(lnp.add(x, b)))
+
+
+@pytest.mark.parametrize("fill", [-np.inf, np.nan, -0.0, 2.5])
+def test_a_small_mask_that_is_repeated(fill: float) -> None:
+    x, mask = draw(4, 8, 16, 16), np.tril(np.ones((16, 16), bool))
+    x[0, 0, 0, :3] = np.nan, -0.0, np.inf
+    got = np.asarray(lf.jit(lambda m, x: lnp.where(m, x, fill))(mask, x))
+    want = np.where(mask, x, np.float32(fill))
+    np.testing.assert_array_equal(got.view("int32"), want.view("int32"))
+
+
+@pytest.mark.parametrize(("x", "y", "contract", "batch"), [
+    ((5, 1, 3), (5, 1, 4), ((1,), (1,)), ((0,), (0,))),
+    ((3, 5, 1), (1, 4, 5), ((2,), (0,)), ((1,), (2,))),
+    ((3, 1, 1, 2), (1, 4, 1), ((1, 2), (2, 0)), ((), ())),
+    ((1,), (1,), ((0,), (0,)), ((), ())),
+])
+def test_a_sum_of_one_term_is_a_product(x: Any, y: Any, contract: Any, batch: Any) -> None:
+    dot = lambda a, b: wrap(ops.dot_general(unwrap(a), unwrap(b), contract=contract, batch=batch))
+    a, b = lnp.asarray(draw(*x)), lnp.asarray(draw(*y, seed=1))
+    got = lf.jit(dot)(a, b)
+    np.testing.assert_array_equal(got, dot(a, b))
+    letters = iter("abcdefgh")
+    left, right = [next(letters) for _ in x], [next(letters) for _ in y]
+    for i, j in zip((*contract[0], *batch[0]), (*contract[1], *batch[1]), strict=True):
+        right[j] = left[i]
+    out = [left[i] for i in batch[0]] + [c for i, c in enumerate(left) if i not in (
+        *contract[0], *batch[0])] + [c for i, c in enumerate(right) if i not in (
+            *contract[1], *batch[1])]
+    want = np.einsum(f"{''.join(left)},{''.join(right)}->{''.join(out)}", a, b)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert "dot" not in lf.jit(dot).source(a, b)
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0, 200.0])
+def test_softmax_of_large_blocks(scale: float) -> None:
+    """Rows are not shifted where none of them needs it; either way the result is the same."""
+    for dtype, tol in (("float64", 1e-13), ("float32", 3e-5 if scale > 1 else 1e-6)):
+        x = (scale * draw(3000, 50)).astype(dtype)
+        x[7], x[9, 3], x[11, 4], x[13] = -np.inf, np.nan, np.inf, -500.0
+        with np.errstate(all="ignore"):
+            wide = x.astype("float64")
+            weights = np.exp(wide - np.where(np.isneginf(x.max(1)), 0, wide.max(1))[:, None])
+            total = weights.sum(1, keepdims=True)
+            want = weights / np.where(total == 0, 1, total)
+        for f in (nn.softmax, lf.jit(nn.softmax)):
+            np.testing.assert_allclose(f(lnp.asarray(x)), want, rtol=tol, atol=1e-30)
+
+
+def test_gradients_of_each_example_are_written_where_they_stay() -> None:
+    """Outer products as large as the weights: no block of them is made first."""
+    w, x = draw(300, 200), draw(40, 300)
+    per_example = lf.jit(lf.vmap(lf.grad(lambda w, x: lnp.sum(lnp.tanh(x @ w))), (None, 0)))
+    got = per_example(w, x)
+    np.testing.assert_allclose(got, np.stack([np.outer(v, 1 - np.tanh(v @ w) ** 2) for v in x]),
+                               rtol=2e-5, atol=1e-6)
+    assert "multiply(" in per_example.source(w, x) and "dot_general" not in per_example.source(w, x)

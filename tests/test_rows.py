@@ -12,8 +12,8 @@ from spec_base import DTYPES, KIND, Case, Spec, integers, normal
 from specs import SPECS
 
 from lucidfn import ops, testing
-from lucidfn.backends.numpy import rows as planner
-from lucidfn.backends.numpy.rows import Phase, Rows, block_program
+from lucidfn.backends.numpy.loops import block_program
+from lucidfn.backends.numpy.spread import Phase, Rows, row_rule
 from lucidfn.core.ir import Equation, Literal, Var
 from lucidfn.core.primitive import ALL, Primitive, as_list
 from lucidfn.core.trace import type_of
@@ -21,7 +21,7 @@ from lucidfn.core.trace import type_of
 # ------------------------------------------------------------------ one primitive, by its rule
 
 # Blocks by rows change only the order of sums, and the width of what LAPACK and BLAS are given.
-ROUNDED = {"dot_general", "conv", "solve", "triangular_solve", "cofactor", "pinv", "fft",
+ROUNDED = {"softmax", "dot_general", "conv", "solve", "triangular_solve", "cofactor", "pinv", "fft",
            "resample", "reduce_sum", "reduce_prod"}
 
 
@@ -46,7 +46,7 @@ def run_in_blocks(eqn: Equation, args: list[Any], axes: list[int | None], result
     sums = set(eqn.outputs) if result == "add" else set()
     if result != "add":
         axis.update(dict.fromkeys(eqn.outputs, result))
-    rows, phase = Rows(n, axis, {}, {}, [], 0, 0), Phase([eqn], sums)
+    rows, phase = Rows(n, axis, {}, [], 0, 0), Phase([eqn], sums)
     values = dict(zip(variables, [a for a in args if isinstance(a, np.ndarray)], strict=True))
     parts = []
     for lo, hi in itertools.pairwise([0, *ends]):
@@ -117,7 +117,7 @@ def test_blocks_of_rows_together_are_the_whole(spec: Spec, case: Case, dtype: np
                                    for a, t in zip(args, types, strict=True)], params,
                        [Var(t) for t in outs], None)
         axis = {v: a for v, a in zip(eqn.inputs, axes, strict=True) if a is not None}
-        result = planner.row_rule(eqn, axis, n)
+        result = row_rule(eqn, axis, n)
         if result is None:
             continue
         taken += 1

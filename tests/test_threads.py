@@ -14,10 +14,12 @@ import weakref
 
 import numpy as np
 import pytest
+from small_blocks import set_small
 
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from lucidfn.backends.numpy import rows, threads
+from lucidfn.backends.numpy import loops, threads
+from lucidfn.backends.numpy.libraries import load
 from lucidfn.config import threads_of_environment
 from lucidfn.errors import DonatedArrayError
 from lucidfn.nn.functional import cross_entropy
@@ -29,9 +31,8 @@ TIMEOUT = 60  # seconds after which a test that hangs fails
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a few rows for programs of any size, on three threads."""
-    for name, value in {"WORTH": 0, "FLAT": 2, "ELEMENTS": 4, "PRODUCT_ROWS": 1, "MOST": 4,
-                        "SMALL": 0, "LIGHT": 0}.items():
-        monkeypatch.setattr(rows, name, value, raising=False)
+    set_small(monkeypatch)
+    monkeypatch.setattr(loops, "MOST", 4)
     with lf.config.override(num_threads=3):
         yield
 
@@ -371,7 +372,7 @@ def test_no_blas_is_found(monkeypatch):
 
     def refuse(path):
         raise OSError(path)
-    monkeypatch.setattr(threads.ctypes, "PyDLL", refuse)
+    monkeypatch.setattr(threads, "load", lambda paths: load(paths, refuse))
     assert threads.find_blas().get is None
 
 
@@ -660,11 +661,13 @@ import atexit, threading
 import numpy as np
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from lucidfn.backends.numpy import rows, threads
+from lucidfn.backends.numpy import loops, rows, spread, threads
 
 assert threading.active_count() == 1, threading.enumerate()
 assert lf.config.num_threads == threads.thread_count() == 3
-rows.WORTH, rows.SMALL, rows.ELEMENTS, rows.LIGHT = 0, 0, 4, 0
+rows.WORTH = rows.SMALL = spread.LIGHT = spread.CALL = loops.FLAT_WORTH = 0
+spread.FLAT = loops.FLAT_BLOCK = 4
+loops.LINE = 1
 f = lf.jit(lambda x: lnp.tanh(x) * 2.0)
 x = lnp.ones((12, 5))
 f(x)

@@ -32,7 +32,7 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Entry:
     """One recorded and compiled form of a function."""
 

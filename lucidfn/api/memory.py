@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
+
+from lucidfn.core.printer import escape
 
 SMALL = 100  # steps that change less than the peak over this are not listed one by one
 HEADINGS = ("equation", "allocated", "needed", "freed", "live", "line")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
@@ -15,8 +14,7 @@ class EquationCost(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """`flops` and `bytes` of a whole program, and a row for each equation.
 
     Bytes count every operand read once and every output written once, as if nothing were fused.

@@ -77,10 +77,15 @@ class RecordTrace(Trace):
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if not self.alive:
             raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
-        inputs = [arg.variable if type(arg) is RecordTracer and arg.owner is self
-                  else self.atom(arg) for arg in args]
+        inputs: list[Atom] = []
+        types = []
+        for arg in args:
+            atom = arg.variable if type(arg) is RecordTracer and arg.owner is self \
+                else self.atom(arg)
+            inputs.append(atom)
+            types.append(atom.type)
         try:
-            inferred = primitive.infer(*[i.type for i in inputs], **params)
+            inferred = primitive.infer(*types, **params)
         except Exception as error:
             raise primitive.located(error, args) from None
         if inputs and type(inputs[-1]) is Literal and not (primitive.many or primitive.effect) \

@@ -9,7 +9,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, NamedTuple
 
 from lucidfn import random, tree
@@ -17,6 +16,7 @@ from lucidfn.api.inspect import eval_shape, make_ir
 from lucidfn.api.memory import human
 from lucidfn.array import typeof
 from lucidfn.core.cost import cost_of
+from lucidfn.core.printer import escape
 from lucidfn.core.trace import current
 from lucidfn.nn.layer import Called, Composite, Layer, watching
 from lucidfn.types import ShapeDtypeStruct, as_dtype, default_dtype_of

@@ -58,6 +58,8 @@ def softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     axes = normal_axes(axis, len(shape_of(raw)))
     if 0 in shape_of(raw):
         return wrap(raw, weak)
+    if kind_of(dtype_of(raw)) == 2:
+        return wrap(ops.softmax(raw, axes=axes), weak)
     weights = ops.exp(ops.sub(raw, _centre(raw, axes)))
     return wrap(ops.div(weights, _nonzero(_over(ops.reduce_sum, weights, axes))), weak)
 

@@ -1,9 +1,12 @@
-"""logaddexp, which softplus and log_sigmoid rest on: smooth, so its rules are exact at ties too."""
+"""softmax, and logaddexp, which softplus and log_sigmoid rest on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from lucidfn.core.primitive import Primitive
+from lucidfn.core.trace import shape_of
 from lucidfn.ops.elementwise import (
     bitwise_or,
     is_finite,
@@ -15,7 +18,8 @@ from lucidfn.ops.elementwise import (
     sub,
 )
 from lucidfn.ops.families import Elementwise
-from lucidfn.types import SCALARS
+from lucidfn.ops.shape import expand, reduce_sum
+from lucidfn.types import SCALARS, ArrayType, dtype_name, kind_of
 
 
 def _difference(x: Any, y: Any) -> Any:
@@ -30,4 +34,32 @@ logaddexp = Elementwise("logaddexp", [
     lambda t, z, x, y: mul(t, logistic(_difference(x, y))),
     lambda t, z, x, y: mul(t, logistic(neg(_difference(x, y))))], accepts="f", cost=22)
 
-__all__ = ["logaddexp"]
+
+class Softmax(Primitive):
+    """exp(x) over its sum along axes; 0 in rows of nothing but -inf."""
+
+    name = "softmax"
+
+    def infer(self, x: ArrayType, *, axes: tuple[int, ...]) -> ArrayType:
+        if kind_of(x.dtype) != 2:
+            raise TypeError(f"got {dtype_name(x.dtype)}; it takes floating arrays")
+        return x
+
+    def jvp(self, tangents: Any, out: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+        moved = mul(out, tangents[0])
+        return sub(moved, mul(out, expand(reduce_sum(moved, axes=axes), shape_of(out), axes)))
+
+    def batch(self, size: int, batched: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+        return self(x, axes=tuple([a + 1 for a in axes]))
+
+    def rows(self, row_axes: Any, types: Any, *,  # type: ignore[override]
+             axes: tuple[int, ...]) -> Any:
+        return None if row_axes[0] in axes else row_axes[0]
+
+    def flops(self, types: Sequence[ArrayType], outs: Any, **_: Any) -> int:
+        return 24 * types[0].size
+
+
+softmax = Softmax()
+
+__all__ = ["logaddexp", "softmax"]

@@ -31,7 +31,7 @@ def fold(program: Program) -> Program:
         prim = eqn.primitive
         if prim.nested or prim.effect:
             return None
-        if _folds(eqn, known):
+        if _is_known(eqn, known) and _is_small(eqn):
             # It stays where it is until the walk is over: other equations read its variables.
             for v, value in zip(eqn.outputs, _evaluated(eqn, known), strict=False):
                 known[v] = value
@@ -40,26 +40,25 @@ def fold(program: Program) -> Program:
             return None
         if prim in (ops.broadcast_to, ops.reshape) and eqn.inputs[0] in scalars:
             scalars[eqn.outputs[0]] = scalars[eqn.inputs[0]]
-        if isinstance(prim, Elementwise) and any(a in scalars for a in eqn.inputs):
+        if scalars and isinstance(prim, Elementwise) and \
+                not scalars.keys().isdisjoint(eqn.inputs):
             inputs = _with_literals(eqn, scalars)
             if inputs != eqn.inputs:
                 return [Equation(prim, inputs, eqn.params, eqn.outputs, eqn.source)]
         return None
 
     folded = rewrite(program, rule)
-    kept = [e for e in folded.equations
-            if not e.outputs or not all(v in known for v in e.outputs)]
-    consts = dict(folded.consts)
-    for eqn in folded.equations:
-        if all(v in known for v in eqn.outputs):
-            consts.update((v, known[v]) for v in eqn.outputs)
-    return folded.replace(equations=kept, consts=consts)
+    kept = [e for e in folded.equations if not e.outputs or e.outputs[0] not in known]
+    return folded.replace(equations=kept, consts={**folded.consts, **known})
 
 
-def _folds(eqn: Equation, known: dict[Var, Any]) -> bool:
-    small = all(v.type.size <= LARGEST for v in eqn.outputs)
+def _is_known(eqn: Equation, known: dict[Var, Any]) -> bool:
+    return all([type(a) is Literal or a in known for a in eqn.inputs])
+
+
+def _is_small(eqn: Equation) -> bool:
     counts = eqn.primitive is ops.iota and eqn.outputs[0].type.size > 1
-    return small and not counts and all(type(a) is Literal or a in known for a in eqn.inputs)
+    return not counts and all(v.type.size <= LARGEST for v in eqn.outputs)
 
 
 def _evaluated(eqn: Equation, known: dict[Var, Any]) -> list[Any]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ from lucidfn.types import is_key
 _SAME = frozenset({ops.copy, ops.stop_gradient, ops.reshape, ops.broadcast_to})
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """One random operation: its name and the user's line."""
 
     what: str
@@ -41,8 +39,7 @@ class Use:
         return f"{self.what} at {describe_line(self.source)}"
 
 
-@dataclass(frozen=True)
-class Reuse:
+class Reuse(NamedTuple):
     """Two uses of one key."""
 
     first: Use | str

@@ -20,27 +20,21 @@ def rewrite(program: Program, rule: Rule) -> Program:
     same: dict[Any, Atom] = {}
     made: dict[Var, Equation] = {}
     kept: list[Equation] = []
-
-    def keep(eqn: Equation) -> None:
-        kept.append(eqn)
-        for v in eqn.outputs:
-            made[v] = eqn
-
-    def visit(eqn: Equation) -> None:
-        if any(a in same for a in eqn.inputs):
+    ahead = program.equations[::-1]
+    while ahead:
+        eqn = ahead.pop()
+        if same and not same.keys().isdisjoint(eqn.inputs):
             eqn = Equation(eqn.primitive, [same.get(a, a) for a in eqn.inputs], eqn.params,
                            eqn.outputs, eqn.source)
         decision = rule(eqn, made)
         if decision is None:
-            keep(eqn)
+            kept.append(eqn)
+            for v in eqn.outputs:
+                made[v] = eqn
         elif decision and isinstance(decision[0], Equation):
-            for new in decision:
-                visit(new)
+            ahead += reversed(decision)  # type: ignore[arg-type]
         else:
-            same.update(zip(eqn.outputs, decision, strict=True))
-
-    for eqn in program.equations:
-        visit(eqn)
+            same.update(zip(eqn.outputs, decision, strict=True))  # type: ignore[arg-type]
     if not same and len(kept) == len(program.equations):
         return program.replace(equations=kept)
     return program.replace(equations=kept, outputs=[same.get(a, a) for a in program.outputs])

@@ -46,10 +46,14 @@ def simplify(program: Program) -> Program:
 def _without_broadcasts(eqn: Equation, made: Made) -> Decision:
     """Broadcasting is part of elementwise primitives: read the narrow operand itself. Where all
     operands are narrow, compute the narrow result and broadcast that."""
+    for a in eqn.inputs:
+        inner = made.get(a)  # type: ignore[arg-type]
+        if inner is not None and inner.primitive is ops.broadcast_to:
+            break
+    else:
+        return None
     out, inputs = eqn.outputs[0], list(eqn.inputs)
     wide = [made_by(a, made, ops.broadcast_to) for a in inputs]
-    if not any(wide):
-        return None
     narrow = [a if w is None else w.inputs[0] for a, w in zip(inputs, wide, strict=True)]
     shape = broadcast_shapes(*[a.type.shape for a in narrow])
     if shape == out.type.shape:
@@ -85,7 +89,7 @@ def _same_type(x: Atom, eqn: Equation) -> bool:
 
 def _mul(eqn: Equation, made: Made) -> Decision:
     x, y = eqn.inputs
-    if _is_complex(eqn):
+    if (type(x) is not Literal and type(y) is not Literal) or _is_complex(eqn):
         return None
     if _literal(y, 1.0) and _same_type(x, eqn):
         return [x]

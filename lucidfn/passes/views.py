@@ -6,6 +6,7 @@ or moves such axes passes through a permute or a broadcast.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -125,10 +126,7 @@ def broadcast_to(eqn: Equation, made: Made) -> Decision:
 
 def uses(program: Program) -> Counter[Atom]:
     """How often each variable is read."""
-    found: Counter[Atom] = Counter(a for a in program.outputs if type(a) is Var)
-    for eqn in program.equations:
-        found.update(a for a in eqn.inputs if type(a) is Var)
-    return found
+    return Counter(itertools.chain(program.outputs, *[e.inputs for e in program.equations]))
 
 
 def permute(read: Counter[Atom]) -> Callable[[Equation, Made], Decision]:
@@ -159,7 +157,12 @@ def _swapped(eqn: Equation, dot: Equation) -> Decision:
 
 
 def dot_general(eqn: Equation, made: Made) -> Decision:
-    """Read an operand before it is permuted, where that leaves the order of its free axes."""
+    """A sum of one term is a product of elements. Else read an operand before it is permuted, where
+    that leaves the order of its free axes."""
+    (x, y), contract, batch = eqn.inputs, eqn.params["contract"], eqn.params["batch"]
+    if x.type.dtype.kind == "f" and type(x) is type(y) is Var and all(
+            x.type.shape[a] == 1 for a in contract[0]):
+        return outer_product(eqn, x, y, contract, batch)
     for side in (0, 1):
         inner = made_by(eqn.inputs[side], made, ops.permute)
         if inner is None:
@@ -176,3 +179,21 @@ def dot_general(eqn: Equation, made: Made) -> Decision:
         inputs[side] = inner.inputs[0]
         return [Equation(ops.dot_general, inputs, params, eqn.outputs, eqn.source)]
     return None
+
+
+def outer_product(eqn: Equation, x: Var, y: Var, contract: tuple[Shape, Shape],
+                  batch: tuple[Shape, Shape]) -> list[Equation]:
+    """[batch, free of x, free of y] as a product of elements."""
+    own = [free(len(v.type.shape), c, b) for v, c, b in zip((x, y), contract, batch, strict=True)]
+    steps, operands = [], []
+    for side, v in enumerate((x, y)):
+        order = (*batch[side], *own[side], *contract[side])
+        sizes = [v.type.shape[a] for a in order[:len(order) - len(contract[side])]]
+        at = len(batch[side]) if side else len(sizes)  # where the free axes of the other go
+        shape = (*sizes[:at], *(1,) * len(own[1 - side]), *sizes[at:])
+        turned, placed = (Var(v.type._replace(shape=s)) for s in
+                          (tuple([v.type.shape[a] for a in order]), shape))
+        steps += [Equation(ops.permute, [v], {"order": order}, [turned], eqn.source),
+                  Equation(ops.reshape, [turned], {"shape": shape}, [placed], eqn.source)]
+        operands.append(placed)
+    return [*steps, Equation(ops.mul, operands, {}, eqn.outputs, eqn.source)]

@@ -120,12 +120,12 @@ def _run_known(program: Program, args: Sequence[Any]) -> tuple[dict[Var, Any], l
 
 def drop_dead(program: Program) -> Program:
     """Leave out equations and constants that no output needs, so that they are not kept alive."""
-    used = {a for a in program.outputs if type(a) is Var}
+    used = set(program.outputs)
     kept = []
     for eqn in reversed(program.equations):
-        if any(v in used for v in eqn.outputs) or eqn.effect:
+        if not used.isdisjoint(eqn.outputs) or eqn.effect:
             kept.append(eqn)
-            used.update(a for a in eqn.inputs if type(a) is Var)
+            used.update(eqn.inputs)
     consts = {v: c for v, c in program.consts.items() if v in used}
     return program.replace(equations=kept[::-1], consts=consts)
 

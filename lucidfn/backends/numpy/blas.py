@@ -7,32 +7,26 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lucidfn.backends.numpy.libraries import AFFIXES, bundled, load
 
 __all__ = ["add_product", "gemm_of", "matmul_add", "openblas", "product"]
 
 _ROW_MAJOR, _PLAIN, _TURNED = 101, 111, 112
 # Below so many multiplications NumPy's two calls cost less than finding the addresses.
 _SMALL = 2**15
-_NAMES = [("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")]
 
 
 @cache
 def openblas() -> tuple[ctypes.CDLL, str, str] | None:
     """The OpenBLAS that came with NumPy, if there is one, and what its names begin and end with."""
-    root = Path(np.__file__).parent
-    for folder in (root.parent / "numpy.libs", root / ".dylibs"):
-        for path in sorted(folder.glob("*openblas*")) if folder.is_dir() else ():
-            try:
-                library = ctypes.CDLL(str(path))
-            except OSError:
-                continue
-            for prefix, suffix in _NAMES:
-                if hasattr(library, f"{prefix}cblas_sgemm{suffix}"):
-                    return library, prefix, suffix
+    for library in load(bundled(), ctypes.CDLL):
+        for prefix, suffix in AFFIXES:
+            if hasattr(library, f"{prefix}cblas_sgemm{suffix}"):
+                return library, prefix, suffix
     return None
 
 
@@ -43,7 +37,7 @@ def _routines() -> dict[Any, Any]:
     if found is None:
         return {}
     library, prefix, suffix = found
-    size = ctypes.c_int64 if suffix == "64_" else ctypes.c_int
+    size = ctypes.c_int64 if "64" in suffix else ctypes.c_int
     flag, address = ctypes.c_int, ctypes.c_void_p
     routines = {}
     for letter, dtype, number in (("s", np.float32, ctypes.c_float),

@@ -9,6 +9,7 @@ equation that read it is known to keep no view of it.
 from __future__ import annotations
 
 import keyword
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
@@ -17,22 +18,21 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.backends.numpy import sums
 from lucidfn.backends.numpy.blocks import blocks
 from lucidfn.backends.numpy.contract import add_dot
 from lucidfn.backends.numpy.conv import add_conv
-from lucidfn.backends.numpy.elementwise import is_plain_zero
+from lucidfn.backends.numpy.elementwise import FEW, along_rows
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
 from lucidfn.backends.numpy.memory import keep_freed_memory
-from lucidfn.backends.numpy.phases import write_blocks
 from lucidfn.backends.numpy.rows import in_blocks
+from lucidfn.backends.numpy.softmax import softmax
+from lucidfn.backends.numpy.templates import TEMPLATES
 from lucidfn.backends.numpy.threads import thread_count
 from lucidfn.config import settings
 from lucidfn.control import call as calls
 from lucidfn.control.steps import step
 from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Equation, Literal, Program, Var
-from lucidfn.core.primitive import Primitive
 from lucidfn.core.printer import fresh_names
 from lucidfn.core.trace import current, eval_trace
 from lucidfn.passes import inline, optimize
@@ -40,6 +40,7 @@ from lucidfn.passes.rewrite import literal_key
 from lucidfn.types import bfloat16, bool_, is_inexact
 
 REUSE_FROM = 2048  # bytes; below, the allocator is faster than out=
+LARGE = 1 << 13  # elements, for `along_rows` to pay
 CALLS = {calls.call, calls.checkpoint, calls.recompute, step}
 # What may return its operand's memory: the result lives in the buffer of the operand.
 VIEWS = {ops.reshape, ops.permute, ops.slice_, ops.flip, ops.broadcast_to, ops.convert, ops.copy,
@@ -50,14 +51,15 @@ FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, op
          ops.clamp, ops.select, ops.logistic, ops.erf, ops.dot_general, ops.conv, ops.concatenate,
          ops.gather, ops.dynamic_update_slice, ops.iota, ops.full, ops.argmax, ops.argmin,
          ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
-         ops.reduce_or, blocks}
+         ops.reduce_or, ops.softmax, blocks}
 # What the source calls by a name that a variable could have too.
-RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "array", "bool", "call",
-                      "complex", "empty", "inf", "min", "nan", "run", "total", "where", "zeros",
+RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "along_rows", "array",
+                      "bool", "call", "complex", "empty", "inf", "min", "nan", "run", "total",
+                      "where", "zeros",
                       *(u.__name__ for u in UFUNCS.values()), *(p.name for p in KERNELS)})
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Compiled:
     """A compiled program: call it with raw arrays. `calls_back`: it may run user code."""
 
@@ -70,7 +72,7 @@ class Compiled:
         return self.function(*args)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Writer:
     """Writes the source of one program, and collects the objects that it names."""
 
@@ -82,6 +84,7 @@ class _Writer:
     functions: list[str] = field(default_factory=list)  # the text of other functions
     # In a block of rows: outputs that have a place in an argument, and sums that go on from one.
     stored: dict[Var, str] = field(default_factory=dict)
+    apart: frozenset[Var] = frozenset()  # those of `stored` that no operand lies in
     totals: dict[Var, str] = field(default_factory=dict)
     calls_back: bool = False
     lines: dict[str, list[Equation]] = field(default_factory=dict)  # by function: of each line
@@ -104,6 +107,7 @@ class _Writer:
             self.space[f"const_{self.names[v]}"] = value
             self.names[v] = f"const_{self.names[v]}"
         self.plan_lifetimes()
+        self.lines[self.name] = []
         body = [line for number, eqn in enumerate(program.equations)
                 for line in self.equation(number, eqn, fresh)]
         inputs = ", ".join([*[self.names[v] for v in program.inputs], *self.totals.values(),
@@ -126,15 +130,14 @@ class _Writer:
         self.views: dict[Var, list[Var]] = {}
         self.shared: set[Var] = set()  # buffers that an output of unknown memory may lie in
         for number, eqn in enumerate(self.program.equations):
-            for a in eqn.inputs:
-                if type(a) is Var:
-                    self.last[self.root.get(a, a)] = number
+            read = [self.root.get(a, a) for a in eqn.inputs if type(a) is Var]
+            for v in read:
+                self.last[v] = number
             if eqn.primitive in VIEWS and type(eqn.inputs[0]) is Var:
-                source = self.root.get(eqn.inputs[0], eqn.inputs[0])
-                self.root.update(dict.fromkeys(eqn.outputs, source))
-                self.views.setdefault(source, []).extend(eqn.outputs)
+                self.root.update(dict.fromkeys(eqn.outputs, read[0]))
+                self.views.setdefault(read[0], []).extend(eqn.outputs)
             elif self.may_alias(eqn):
-                self.shared.update(self.root.get(a, a) for a in eqn.inputs if type(a) is Var)
+                self.shared.update(read)
         end = len(self.program.equations)
         for a in self.program.outputs:
             if type(a) is Var:
@@ -164,13 +167,17 @@ class _Writer:
         prim, self.number = eqn.primitive, number
         dying = self.dying.get(number, [])
         comment = f"  # {eqn.source}" if eqn.source is not None else ""
-        if len(eqn.outputs) == 1 and not prim.many and self.pointwise(eqn) is not None:
-            lines = self.pointwise_line(eqn, dying, fresh, comment)
+        function = self.pointwise(eqn)
+        if function is not None:
+            lines = self.pointwise_line(eqn, function, dying, fresh, comment)
         else:
             total = self.totals.get(eqn.outputs[0]) if eqn.outputs else None
             text = self.expression(eqn) if total is None else self.accumulation(eqn, total)
+            direct = prim is ops.conv and eqn.outputs[0] in self.apart
+            if direct:
+                text = f"{text[:-1]}, out={self.stored[eqn.outputs[0]]})"
             for v in eqn.outputs:
-                self.names[v] = next(fresh)
+                self.names[v] = self.stored[v] if direct else next(fresh)
             if not eqn.outputs:
                 lines = [text + comment]
             else:
@@ -178,24 +185,27 @@ class _Writer:
                 many = prim.many and len(eqn.outputs) == 1
                 lines = [f"{left}{',' * many} = {text}{comment}"]
             lines += [f"{self.stored[v]}[...] = {self.names[v]}" for v in eqn.outputs
-                      if v in self.stored]
+                      if v in self.stored and not direct]
             if prim in FRESH and eqn.params.get("axes") != ():
                 self.owned.update(eqn.outputs)
             lines += self.release([v for v in dying if v not in eqn.outputs])
-        self.lines.setdefault(self.name, []).extend([eqn] * len(lines))
+        self.lines[self.name] += [eqn] * len(lines)
         return lines
 
-    def pointwise_line(self, eqn: Equation, dying: list[Var], fresh: Any,
+    def pointwise_line(self, eqn: Equation, function: str, dying: list[Var], fresh: Any,
                        comment: str) -> list[str]:
-        out = eqn.outputs[0]
-        function = self.pointwise(eqn)
-        args = [self.operand(a, eqn) for a in eqn.inputs]
-        target, key = self.stored.get(out), (out.type.shape, out.type.dtype)
-        rest = list(dying)
+        out, names = eqn.outputs[0], self.names
+        args = ", ".join([names[a] if type(a) is Var else self.operand(a, eqn)
+                          for a in eqn.inputs])
+        if eqn.primitive is ops.softmax:
+            args += f", axes={eqn.params['axes']}"
+        elif repeats_a_row(eqn):
+            function, args = self.name_of(along_rows, "along_rows"), f"{function}, {args}"
+        target, rest = self.stored.get(out), dying
         if target is None and len(out.type.shape) > 0 and out.type.nbytes >= REUSE_FROM:
+            key, rest = out.type[:2], list(dying)
             for v in dying:  # an operand that dies here may hold the result
-                if self.reusable(v) and (v.type.shape, v.type.dtype) == key and not \
-                        self.views.get(v):
+                if v.type[:2] == key and self.reusable(v) and not self.views.get(v):
                     target = self.names[v]
                     rest.remove(v)
                     break
@@ -205,24 +215,31 @@ class _Writer:
             self.owned.add(out)
         if target is None:
             self.names[out] = next(fresh)
-            text = f"{self.names[out]} = {function}({', '.join(args)}){comment}"
+            text = f"{self.names[out]} = {function}({args}){comment}"
         else:
             self.names[out] = target
-            text = f"{target} = {function}({', '.join(args)}, out={target}){comment}"
-        return [text, *self.release([v for v in rest if v is not out])]
+            text = f"{target} = {function}({args}, out={target}){comment}"
+        return [text, *self.release([v for v in rest if v is not out])] if rest else [text]
 
     def pointwise(self, eqn: Equation) -> str | None:
-        """The ufunc that computes this equation whole, by the name under which it is in scope."""
-        ufunc = UFUNCS.get(eqn.primitive)
-        if eqn.primitive is ops.div and is_inexact(eqn.outputs[0].type.dtype):
-            ufunc = np.divide
-        elif eqn.primitive is ops.eq and eqn.inputs[0].type.dtype.kind != "V":
-            ufunc = np.equal
-        elif eqn.primitive is ops.ne and eqn.inputs[0].type.dtype.kind != "V":
-            ufunc = np.not_equal
-        elif eqn.primitive is ops.integer_pow and eqn.params["n"] == 2:
-            ufunc = np.square
-        return None if ufunc is None else self.name_of(ufunc, ufunc.__name__)
+        """The function that computes this equation and takes `out`, which may be an operand: the
+        name under which it is in scope."""
+        prim = eqn.primitive
+        ufunc = UFUNCS.get(prim)
+        if ufunc is None:
+            if prim is ops.div and is_inexact(eqn.outputs[0].type.dtype):
+                ufunc = np.divide
+            elif prim is ops.eq and eqn.inputs[0].type.dtype.kind != "V":
+                ufunc = np.equal
+            elif prim is ops.ne and eqn.inputs[0].type.dtype.kind != "V":
+                ufunc = np.not_equal
+            elif prim is ops.integer_pow and eqn.params["n"] == 2:
+                ufunc = np.square
+            elif prim is ops.softmax:
+                return self.name_of(softmax, "softmax")
+            else:
+                return None
+        return self.name_of(ufunc, ufunc.__name__)
 
     def release(self, dead: list[Var]) -> list[str]:
         """Keep dead buffers for reuse, delete the other names."""
@@ -314,95 +331,22 @@ class _Writer:
         return self.name_of(v, name + "_")
 
 
+def repeats_a_row(eqn: Equation) -> bool:
+    """Whether it combines a large array with a row of few elements."""
+    if eqn.primitive not in (ops.add, ops.sub, ops.mul):
+        return False
+    sizes = [a.type.size for a in eqn.inputs]
+    shape = eqn.outputs[0].type.shape
+    return (1 < min(sizes) <= FEW and max(sizes) >= LARGE and max(sizes) == math.prod(shape)
+            and shape[-1] == min(sizes) and eqn.outputs[0].type.dtype.char in "fd"
+            and all(a.type.shape[-1:] == shape[-1:] for a in eqn.inputs))
+
+
 def _plain(v: Any) -> bool:
     if isinstance(v, tuple):
         return all(map(_plain, v))
     return v is None or type(v) in (bool, int, str) or (type(v) is float and v == v
                                                         and abs(v) != float("inf"))
-
-
-# ------------------------------------------------------------------ templates
-
-def _method(pattern: str) -> Callable[..., str]:
-    return lambda w, eqn, args: pattern.format(args[0], **eqn.params)
-
-
-def _reduction(ufunc: np.ufunc) -> Callable[..., str | None]:
-    reduce = ufunc.reduce
-
-    def template(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-        dtype = eqn.inputs[0].type.dtype
-        if dtype == bfloat16 or dtype.itemsize == 2 or dtype.kind not in "fc" or not \
-                eqn.params["axes"]:
-            return None
-        axes = eqn.params["axes"]
-        over = axes[0] if len(axes) == 1 else axes
-        return f"{w.name_of(reduce, ufunc.__name__ + '_reduce')}({args[0]}, {over})"
-    return template
-
-
-def _sum(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    """Large sums by BLAS."""
-    t, axes = eqn.inputs[0].type, eqn.params["axes"]
-    if t.size < sums.SMALL or t.dtype.char not in "fd" or not axes:
-        return _reduction(np.add)(w, eqn, args)
-    return f"{w.name_of(sums.total, 'total')}({args[0]}, {axes})"
-
-
-def _dot(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    """Products of two matrices as matmul; the rest through the kernel."""
-    (cx, cy), (bx, _) = eqn.params["contract"], eqn.params["batch"]
-    x, y = eqn.inputs
-    plain = (np.float32, np.float64, np.complex64, np.complex128)
-    if bx or len(cx) != 1 or not (len(x.type.shape) == len(y.type.shape) == 2) or \
-            x.type.dtype not in plain or type(x) is Literal or type(y) is Literal:
-        return None
-    left = args[0] if cx[0] == 1 else f"{args[0]}.T"
-    right = args[1] if cy[0] == 0 else f"{args[1]}.T"
-    return f"{left}.dot({right})"  # for matrices the same product as matmul, called faster
-
-
-def _convert(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    source, target = eqn.inputs[0].type.dtype, eqn.params["dtype"]
-    if source.kind == "c" or bfloat16 in (source, target) \
-            or (source.kind == "f" and target.kind in "iu") or type(eqn.inputs[0]) is Literal:
-        return None
-    return f"{args[0]}.astype({w.value(eqn.params['dtype'], 'dtype')})"
-
-
-def _slice(w: _Writer, eqn: Equation, args: list[str]) -> str:
-    p, parts = eqn.params, []
-    for a, b, k, n in zip(p["start"], p["stop"], p["stride"], eqn.inputs[0].type.shape,
-                          strict=True):
-        parts.append(f"{a or ''}:{'' if b == n else b}" + (f":{k}" if k != 1 else ""))
-    return f"{args[0]}[{', '.join(parts)}]" if parts else args[0]
-
-
-def _full(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    p = eqn.params
-    if p["dtype"].kind == "V" or not is_plain_zero(p["value"]):
-        return None
-    return f"{w.name_of(np.zeros, 'zeros')}({p['shape']}, {w.value(p['dtype'], 'dtype')})"
-
-
-def _select(w: _Writer, eqn: Equation, args: list[str]) -> str | None:
-    literal = [type(a) is Literal for a in eqn.inputs[1:]]
-    if all(literal) or any(type(a) is Literal and is_plain_zero(a.value) for a in eqn.inputs[1:]):
-        return None  # the kernel masks by bits, which is faster
-    return f"{w.name_of(np.where, 'where')}({', '.join(args)})"
-
-
-def _same(w: _Writer, eqn: Equation, args: list[str]) -> str:
-    return args[0]
-
-
-TEMPLATES: dict[Primitive, Callable[[_Writer, Equation, list[str]], str | None]] = {
-    ops.reshape: _method("{0}.reshape({shape})"), ops.permute: _method("{0}.transpose({order})"),
-    ops.dot_general: _dot, ops.convert: _convert, ops.slice_: _slice, ops.full: _full,
-    blocks: write_blocks, ops.select: _select, ops.copy: _same, ops.stop_gradient: _same,
-    ops.reduce_sum: _sum, ops.reduce_prod: _reduction(np.multiply),
-    ops.reduce_max: _reduction(np.maximum), ops.reduce_min: _reduction(np.minimum),
-}
 
 
 # ------------------------------------------------------------------ compile and run

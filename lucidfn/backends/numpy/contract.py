@@ -38,7 +38,16 @@ def dot_general(
     >>> dot_general(np.ones((2, 3)), np.ones((3, 4)), contract=((1,), (0,)), batch=((), ())).shape
     (2, 4)
     """
+    if contract[0] and x.dtype.kind == "f" and all(x.shape[a] == 1 for a in contract[0]):
+        return _outer_plan(x.ndim - len(contract[0]), y.ndim - len(contract[1]), tuple(
+            _places(own, taken) for own, taken in zip(batch, contract, strict=True)))(
+                x.squeeze(contract[0]), y.squeeze(contract[1]))
     return _plan(x.ndim, y.ndim, x.dtype, contract, batch)(x, y)
+
+
+def _places(axes: Axes, gone: Axes) -> Axes:
+    """Where axes are when others are gone."""
+    return tuple(a - sum(b < a for b in gone) for a in axes)
 
 
 @functools.cache

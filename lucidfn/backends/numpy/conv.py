@@ -1,7 +1,8 @@
 """Convolution as blocked products of matrices.
 
 The windows of a few images at a time are copied side by side (about one megabyte of columns, so
-that they stay in the cache), then multiplied with the filter as one matrix.
+that they stay in the cache), then multiplied with the filter as one matrix. Of larger convolutions
+less is copied: `conv_rows` is for many channels, `conv_shared` and `conv_narrow` are for few.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from . import conv_narrow, conv_rows
+from . import conv_narrow, conv_rows, conv_shared
 from .contract import integer_product
 from .conv_geometry import Geometry, Sizes, geometry_of
 from .precision import HALVES, SINGLE
@@ -29,8 +30,6 @@ _COLUMNS = 2**18
 _DEPTHWISE_BLOCK = 2**17
 # Runs of fewer elements than this are copied channel by channel instead.
 _SHORT_RUN = 13
-# Fewer positions are not worth a wider filter.
-_FEW = 16
 
 
 def conv(
@@ -42,15 +41,16 @@ def conv(
     x_dilation: Sequence[int],
     w_dilation: Sequence[int],
     groups: int,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """out[n, p, o] = sum over k, c of x[n, p * stride + k * w_dilation - low, c] * w[k, c, o].
 
     x[N, *space, C], w[*window, C / groups, O] and out[N, *out, O]; p and k run over positions in
     space. x is dilated first (`x_dilation - 1` zeros between neighbours), then padded with zeros by
-    (low, high) at the ends of each axis; negative ends crop.
+    (low, high) at the ends of each axis; negative ends crop. `out` shares no memory with x and w.
     """
     if x.dtype in HALVES:
-        out = conv(
+        found = conv(
             x.astype(SINGLE),
             w.astype(SINGLE),
             stride=stride,
@@ -59,8 +59,11 @@ def conv(
             w_dilation=w_dilation,
             groups=groups,
         )
-        return out.astype(x.dtype)
-    return _conv(x, w, _sizes(x, w, stride, padding, x_dilation, w_dilation), groups)
+        if out is None:
+            return found.astype(x.dtype)
+        out[...] = found
+        return out
+    return _conv(x, w, _sizes(x, w, stride, padding, x_dilation, w_dilation), groups, out)
 
 
 def add_conv(
@@ -131,20 +134,31 @@ def _conv(
         total = conv_rows.filter_gradient(*_exchanged(x, w), geometry.turned)
         found = np.moveaxis(total, -2, 0)
     elif groups == 1 and x.strides[0] < x.strides[-1]:
-        found = _conv_swapped(x, w, geometry)
+        found = _conv_swapped(x, w, geometry, bool(plain))
     elif plain and conv_rows.suits(x, geometry.walk, x.shape[-1]):
         out = np.empty(shape, x.dtype) if out is None else out
         return conv_rows.window_products(x, w, geometry.walk, out)
     else:
-        found = None
-        if conv_narrow.suits_adding(x, w, geometry, groups):
-            found = conv_narrow.add_products(x, w, geometry)
-        if found is None or not conv_narrow.finite(found):
-            found = _conv_columns(x, w, geometry, groups)
+        found = _few_channels(x, w, geometry, groups, bool(plain))
     if out is None:
         return found
     out[...] = found
     return out
+
+
+def _few_channels(
+    x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int, plain: bool
+) -> np.ndarray:
+    if conv_narrow.suits_adding(x, w, geometry, groups):
+        found = conv_narrow.add_products(x, w, geometry)
+        # Zeros would have spread NaN and infinity to neighbours.
+        if conv_narrow.finite(found):
+            return found
+    if plain and conv_shared.suits(x, geometry.walk):
+        shared = conv_shared.window_products(x, w, geometry.walk)
+        if shared is not None:
+            return shared
+    return _conv_columns(x, w, geometry, groups)
 
 
 def _pointwise(x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
@@ -182,19 +196,6 @@ def _conv_phases(
 
 
 def _conv_columns(x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int) -> np.ndarray:
-    g = _together(x, geometry.positions, w.shape[-1]) if groups == 1 else 1
-    if g > 1:
-        wide = conv_narrow.widened_filter(w, geometry, g)
-        found = _multiply_columns(x, wide, conv_narrow.taken_together(geometry, g), 1)
-        # The zeros of the wider filter would spread NaN and infinity to neighbours.
-        if conv_narrow.finite(found):
-            return found.reshape(len(x), *geometry.positions, w.shape[-1])
-    return _multiply_columns(x, w, geometry, groups)
-
-
-def _multiply_columns(
-    x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int
-) -> np.ndarray:
     out = np.empty((x.shape[0], *geometry.positions, w.shape[-1]), x.dtype)
     depth = math.prod(w.shape[:-1])
     filters = w.reshape(depth, groups, -1).transpose(1, 0, 2)
@@ -219,27 +220,15 @@ def _multiply_columns(
     return out
 
 
-def _together(x: np.ndarray, positions: Sizes, depth: int) -> int:
-    """How many neighbouring windows to take as one."""
-    if x.dtype.kind != "f" or not positions or math.prod(positions) < _FEW:
-        return 1
-    return conv_narrow.neighbours(positions[-1], depth)
-
-
-def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: Geometry) -> np.ndarray:
+def _conv_swapped(x: np.ndarray, w: np.ndarray, geometry: Geometry, plain: bool) -> np.ndarray:
     """The case where x[N, *space, C] lies in memory as [C, *space, N]: the gradient of a filter.
 
     The roles of window and positions are exchanged, so that memory is read in its own order, and
     the sum over C runs over blocks of columns.
     """
-    x = x.transpose(x.ndim - 1, *range(1, x.ndim - 1), 0)
-    w = w.transpose(w.ndim - 2, *range(w.ndim - 2), w.ndim - 1)
-    g = _together(x, geometry.window, w.shape[-1])
-    if g > 1 and w.flags.c_contiguous:
-        wide = conv_narrow.taken_together(geometry.exchanged, g)
-        w = w.reshape(*w.shape[:-2], -1, g * w.shape[-1])
-        found = _swapped_sum(x, w, wide.exchanged)
-        found = conv_narrow.folded(found, geometry.exchanged, g)
+    x, w = _exchanged(x, w)
+    if plain and conv_shared.suits(x, geometry.turned):
+        found = conv_shared.filter_gradient(x, w, geometry.turned)
     else:
         found = _swapped_sum(x, w, geometry)
     return np.moveaxis(found, -2, 0)

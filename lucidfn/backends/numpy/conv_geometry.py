@@ -63,24 +63,6 @@ class Geometry:
         )
 
     @cached_property
-    def exchanged(self) -> Geometry:
-        """Window and positions with their roles exchanged; nothing that neither meets is left."""
-        padding = []
-        axes = zip(self.padding, self.padded, self.reach, strict=True)
-        for (low, high), size, reach in axes:
-            padding.append((low, high + reach - size))
-        return geometry_of(
-            self.w_dilation, tuple(padding), self.x_dilation, self.stride, self.space,
-            self.positions,
-        )
-
-    @cached_property
-    def reach(self) -> Sizes:
-        """How many elements of each padded axis the windows meet."""
-        axes = zip(self.positions, self.stride, self.window, self.w_dilation, strict=True)
-        return tuple((n - 1) * s + (k - 1) * d + 1 for n, s, k, d in axes)
-
-    @cached_property
     def phases(self) -> list[tuple[Geometry, Index, Index]]:
         """What makes up the convolution of a dilated input: geometries without dilation, the
         positions of each, and its taps."""

@@ -26,8 +26,8 @@ Sizes = tuple[int, ...]
 # Bytes of a scratch array that stay in the cache, and rows of a product that keep BLAS busy.
 _CACHED = 2**20
 _ROWS = 512
-# Fewer numbers on a row of the window are better copied as columns of whole windows.
-_NARROW = 96
+# Fewer numbers on a row of the window are better multiplied as in `conv_shared`.
+_NARROW = 160
 
 
 @dataclass(frozen=True)

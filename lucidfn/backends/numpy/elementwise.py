@@ -86,6 +86,8 @@ def select(pred: Any, x: Any, y: Any) -> Any:
             return _kept(np.asarray(pred), x, where=True)
         if is_plain_zero(x):
             return _kept(np.asarray(pred), y, where=False)
+        if type(y) in SCALARS and 2 * np.size(pred) <= x.size:
+            return _filled(np.asarray(pred), x, y)
         x, y = _same_dtype(x, y)
     return np.where(pred, x, y)
 
@@ -112,6 +114,40 @@ def _kept(pred: np.ndarray, x: np.ndarray, where: bool) -> np.ndarray:
     bits = np.negative(bits, out=bits) if where else np.subtract(bits, 1, out=bits)
     out = bits if bits.shape == x.shape else None
     return np.bitwise_and(bits, x.view(word), out=out).view(x.dtype)
+
+
+def _filled(pred: np.ndarray, x: np.ndarray, fill: Any) -> np.ndarray:
+    """x where pred, which is smaller and repeated, else a number; bit by bit as in `_kept`."""
+    word, value = _WORDS.get(x.itemsize), np.asarray(fill, x.dtype)
+    if word is None or x.size < 512:
+        return np.where(pred, x, value)
+    bits = pred.astype(word)
+    bits = np.negative(bits, out=bits)
+    kept = np.bitwise_and(bits, x.view(word))
+    return np.bitwise_or(kept, ~bits & value.view(word), out=kept).view(x.dtype)
+
+
+FEW = 32  # elements of a row that `along_rows` repeats
+_LONG = 512  # and of the row that it makes
+
+
+def along_rows(ufunc: np.ufunc, x: np.ndarray, y: np.ndarray,
+               out: np.ndarray | None = None) -> np.ndarray:
+    """ufunc(x, y) where one operand is a row of few elements, such as a bias. The inner loop runs
+    over the last axis, so a longer row, of the same again and again, is several times faster."""
+    whole, row = (x, y) if x.size > y.size else (y, x)
+    if not whole.flags.c_contiguous or (out is not None and not out.flags.c_contiguous):
+        return ufunc(x, y, out=out)
+    n, rows = row.size, whole.size // row.size
+    times = min(rows & -rows, 1 << (_LONG // n).bit_length() - 1)  # powers of two
+    repeated = np.empty((times, n), row.dtype)
+    repeated[...] = row.reshape(n)
+    shape = (-1, times * n)
+    operands = [a.reshape(shape) if a is whole else repeated.reshape(-1) for a in (x, y)]
+    if out is None:
+        return ufunc(*operands).reshape(whole.shape)
+    ufunc(*operands, out=out.reshape(shape))
+    return out
 
 
 def convert(x: Any, *, dtype: np.dtype) -> np.ndarray:

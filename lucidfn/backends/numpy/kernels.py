@@ -23,6 +23,7 @@ from lucidfn.backends.numpy import (
     probability,
     rng,
     samplers,
+    softmax,
     sorting,
     special,
     special_beta_slopes,
@@ -128,7 +129,7 @@ KERNELS.update({
         ops.expi: special.expi, ops.logistic: special.logistic,
         ops.xlogy: probability.xlogy, ops.xlog1py: probability.xlog1py,
         ops.ndtri: probability.ndtri,
-        ops.logaddexp: special.logaddexp,
+        ops.logaddexp: special.logaddexp, ops.softmax: softmax.softmax,
         ops.population_count: special.population_count, ops.clz: special.clz,
     }.items()},
 })

@@ -73,7 +73,7 @@ def lifetimes_of(compiled: Any) -> Lifetimes:
     return _Reader(functions, compiled.program).read("program")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Reader:
     """Goes through the lines of one function of a module, with its program beside."""
 
@@ -103,7 +103,10 @@ class _Reader:
         self.consts = sum(v.type.nbytes for v in program.consts)
         self.live = self.inputs + self.consts
         steps = self.steps(function.body)
-        returned = {self.holds[self.names[a]] for a in program.outputs if a in self.names}
+        end = function.body[-1]
+        names = end.value.elts if isinstance(end, ast.Return) and isinstance(end.value, ast.Tuple) \
+            else []
+        returned = {self.holds[n.id] for n in names if isinstance(n, ast.Name)}
         return Lifetimes(self.inputs, self.consts, sum(self.bytes.get(b, 0) for b in returned),
                          tuple(steps))
 

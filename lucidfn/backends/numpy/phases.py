@@ -8,6 +8,7 @@ Names: x are operands, whole or cut; y is where rows of results are stored; t ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,8 +110,11 @@ class _Part:
                        zip(self.stores, kept, strict=True)]
         totals = {v: t for v, t, on in zip(outputs, self.ts, self.accumulates, strict=False) if on}
         stored = {v: y for v, y, d in zip(kept, self.ys, self.direct, strict=True) if d}
+        apart = frozenset([v for v, s in zip(kept, self.stores, strict=True)
+                           if v in stored and s.operand is None])
         return type(w)(program, frozenset(), space=w.space, name=name, functions=w.functions,
-                       scalars=w.scalars, lines=w.lines, totals=totals, stored=stored)
+                       scalars=w.scalars, lines=w.lines, totals=totals, stored=stored,
+                       apart=apart)
 
 
 def at(cut: Cut) -> str:
@@ -160,7 +164,7 @@ def find_stores(w: Any, eqn: Equation, loops: Sequence[Loop]) -> list[Store]:
     """Memory for what is stored: that of an operand that dies here and is cut the same way, else
     of what died before, else new."""
     place, out, outputs = 0, [], iter(eqn.outputs)
-    dying = set(w.dying.get(w.number, ()))
+    dying, reads = set(w.dying.get(w.number, ())), Counter(eqn.inputs)
     for loop in loops:
         operands = eqn.inputs[place:place + len(loop.cut)]
         place += len(loop.cut)
@@ -171,7 +175,7 @@ def find_stores(w: Any, eqn: Equation, loops: Sequence[Loop]) -> list[Store]:
             v = next(outputs)
             key = v.type.shape, v.type.dtype
             found = next((i for i, (a, c) in enumerate(zip(operands, loop.cut, strict=True))
-                          if c == cut and a in dying and eqn.inputs.count(a) == 1
+                          if c == cut and a in dying and reads[a] == 1
                           and w.reusable(a) and not w.views.get(a)
                           and (a.type.shape, a.type.dtype) == key
                           and may_hold(w, program, i, number)), None)

@@ -10,6 +10,7 @@ import numpy as np
 
 SMALL = 4096  # elements; below, one call of NumPy costs less
 _TERMS = 4096  # that are added one after another; the parts are added afterwards
+_WIDE = 128  # columns
 
 
 @cache
@@ -36,9 +37,12 @@ def total(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 
 def _columns(x: np.ndarray) -> np.ndarray:
-    code = x.dtype.char
-    if len(x) <= _TERMS:
-        return _ones(len(x), code) @ x
-    parts = [_ones(len(part), code) @ part
-             for part in (x[i:i + _TERMS] for i in range(0, len(x), _TERMS))]
-    return np.add.reduce(parts)
+    rows, width = x.shape
+    # k rows are one wide row: BLAS is slow where rows are short.
+    k = min(rows, max(-(-rows // _TERMS), _WIDE // width, 1))
+    whole = rows - rows % k
+    wide = x[:whole].reshape(-1, k * width)
+    found = _ones(len(wide), x.dtype.char) @ wide
+    if k > 1:
+        found = np.add.reduce(found.reshape(k, width), 0)
+    return found if whole == rows else found + np.add.reduce(x[whole:], 0)

@@ -6,7 +6,6 @@ thread runs it, so that results do not depend on who was free.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 import os
@@ -14,12 +13,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy._core import _multiarray_umath
 
+from lucidfn.backends.numpy.libraries import AFFIXES, linked, load
 from lucidfn.config import settings
 from lucidfn.core.trace import current, eval_trace
 
@@ -42,14 +40,18 @@ def available_cores() -> int:
 
 
 @functools.cache
-def allotted_cores(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+def allotted_cores(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> int | None:
     """The cores that the control group of a container grants; None if it sets no limit."""
+    def words(*path: str) -> list[str]:
+        with open(os.path.join(root, *path)) as file:
+            return file.read().split()
+
     try:
-        if (root / "cpu.max").exists():
-            quota, period = (root / "cpu.max").read_text().split()[:2]
+        if os.path.exists(os.path.join(root, "cpu.max")):
+            quota, period = words("cpu.max")[:2]
         else:
-            quota, period = [(root / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
-                             for name in ("quota", "period")]
+            (quota,), (period,) = [words("cpu", f"cpu.cfs_{name}_us")
+                                   for name in ("quota", "period")]
         return max(1, math.ceil(int(quota) / int(period))) if int(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # no such files, or "max"
         return None
@@ -202,27 +204,16 @@ class Blas:
 
 def calls_of_blas() -> Iterator[tuple[str, str]]:
     """Names of the functions (get, set) of the libraries that have them."""
-    for prefix in ("scipy_", ""):
-        for suffix in ("64_", "_64", ""):
-            name = f"{prefix}openblas_%s_num_threads{suffix}"
-            yield name % "get", name % "set"
+    for prefix, suffix in AFFIXES:
+        name = f"{prefix}openblas_%s_num_threads{suffix}"
+        yield name % "get", name % "set"
     yield "MKL_Get_Max_Threads", "MKL_Set_Num_Threads"
     yield "bli_thread_get_num_threads", "bli_thread_set_num_threads"
 
 
 def find_blas() -> Blas:
-    """The BLAS that NumPy was linked with, asked through the libraries that NumPy has loaded.
-
-    They are called with the interpreter lock held: the calls take less time than it would take to
-    get it back.
-    """
-    extension = Path(_multiarray_umath.__file__)  # on Unix its dependencies are searched too
-    beside = extension.parents[2] / "numpy.libs"
-    for path in (extension, *sorted(beside.glob("*openblas*"))):
-        try:
-            library = ctypes.PyDLL(str(path))
-        except OSError:
-            continue
+    """The BLAS that NumPy was linked with, asked through the libraries that NumPy has loaded."""
+    for library in load(linked()):
         for get, put in calls_of_blas():
             if hasattr(library, get) and hasattr(library, put):
                 return Blas(getattr(library, get), getattr(library, put))

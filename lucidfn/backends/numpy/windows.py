@@ -15,6 +15,8 @@ Padding = Sequence[tuple[int, int]]
 _FEW_TAPS = 8
 # Inner loops over fewer elements than this are slow.
 _SHORT_RUN = 16
+# What holds two numbers of a dtype, and adds them separately.
+_PAIRS = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}
 # Arrays of more bytes are reduced in blocks of so many elements.
 _CACHED = 2**23
 _BLOCK = 2**18
@@ -106,10 +108,15 @@ def _reduce_axes(
     ufunc: np.ufunc, identity: float | int | bool, x: np.ndarray, axes: Sequence[Any]
 ) -> np.ndarray:
     dtype, x = x.dtype, widened(x)
+    # Windows that meet one element each are the transpose of disjoint ones.
+    repeated = [axis for axis, (k, s, (low, high), spread, d) in enumerate(axes)
+                if k == spread > 1 == s == d and low == high == k - 1 and x.size]
+    # Short runs are copied while there are few of them.
+    for axis in reversed(repeated) if repeated and x.shape[-1] < 2 * _SHORT_RUN else repeated:
+        x = x.repeat(axes[axis][0], axis)
     # Windows are boxes: one axis after the other does the work of all.
     for axis, (k, s, (low, high), spread, d) in enumerate(axes):
-        if k == spread > 1 == s == d and low == high == k - 1 and x.size:
-            x = x.repeat(k, axis)  # windows meet one element each: the transpose of disjoint ones
+        if axis in repeated:
             continue
         if low or high or spread > 1:
             widths = [(0, 0, 0)] * x.ndim
@@ -134,6 +141,12 @@ def _disjoint(ufunc: np.ufunc, x: np.ndarray, axis: int, window: int, count: int
     parts = x[(slice(None),) * axis + (slice(0, count * window),)]
     parts = parts.reshape(*head, count, window, *tail)
     out = np.empty((*head, count, *tail), x.dtype)
+    found = out
+    if ufunc is np.add and x.dtype in _PAIRS and tail and tail[-1] % 2 == 0 and \
+            math.prod(tail) < _SHORT_RUN and parts.strides[-1] == x.itemsize:
+        # Two neighbours are added as one complex number: half as many places.
+        parts, out = parts.view(_PAIRS[x.dtype]), out.view(_PAIRS[x.dtype])
+        tail = parts.shape[axis + 2 :]
     # A few numbers at a time would be short inner loops: then it is one place of them at a time.
     places = [()] if math.prod(tail) >= _SHORT_RUN else np.ndindex(tail)
     before = (slice(None),) * (axis + 1)
@@ -143,7 +156,7 @@ def _disjoint(ufunc: np.ufunc, x: np.ndarray, axis: int, window: int, count: int
         ufunc(taps[0], taps[1], out=target)
         for tap in taps[2:]:
             ufunc(target, tap, out=target)
-    return out
+    return found
 
 
 def _slide(

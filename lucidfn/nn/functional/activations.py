@@ -175,9 +175,10 @@ def gelu(x: Any, approximate: bool = True) -> Any:
     if not approximate:
         tail = ops.erfc(ops.mul(raw, -math.sqrt(0.5)))
         return wrap(ops.mul(ops.mul(raw, tail), 0.5), weak)
-    cubic = ops.mul(raw, ops.add(ops.mul(ops.square(raw), 0.044715), 1.0))
-    gate = ops.add(ops.tanh(ops.mul(cubic, math.sqrt(2.0 / math.pi))), 1.0)
-    return wrap(ops.mul(ops.mul(raw, gate), 0.5), weak)
+    slope = math.sqrt(2.0 / math.pi)
+    cubic = ops.mul(raw, ops.add(ops.mul(ops.square(raw), 0.044715 * slope), slope))
+    gate = ops.add(ops.mul(ops.tanh(cubic), 0.5), 0.5)
+    return wrap(ops.mul(raw, gate), weak)
 
 
 def glu(x: Any, axis: int = -1) -> Any:
