@@ -58,7 +58,7 @@ def gemm_of(dtype: np.dtype) -> Any:
 def _multiplies(gemm: Any, dtype: Any) -> bool:
     x, y = np.arange(6, dtype=dtype).reshape(2, 3), np.arange(12, dtype=dtype).reshape(3, 4)
     out = np.ones((2, 4), dtype)
-    _call(gemm, x, (_PLAIN, 3), y, (_PLAIN, 4), out, 1.0)
+    _call(gemm, x, (_PLAIN, 3), y, (_PLAIN, 4), out, 4, 1.0)
     return bool((out == x @ y + 1).all())
 
 
@@ -84,7 +84,7 @@ def matmul_add(x: np.ndarray, y: np.ndarray, out: np.ndarray, first: bool) -> np
                 x, a = np.ascontiguousarray(x), (_PLAIN, x.shape[1])
             if not b[0]:
                 y, b = np.ascontiguousarray(y), (_PLAIN, y.shape[1])
-            _call(gemm, x, a, y, b, out, 0.0 if first else 1.0)
+            _call(gemm, x, a, y, b, out, c[1], 0.0 if first else 1.0)
             return out
     return _in_two_steps(x, y, out, first)
 
@@ -100,10 +100,10 @@ def _layout(x: np.ndarray) -> tuple[int, int]:
 
 
 def _call(gemm: Any, x: np.ndarray, a: tuple[int, int], y: np.ndarray, b: tuple[int, int],
-          out: np.ndarray, beta: float) -> None:
+          out: np.ndarray, row: int, beta: float) -> None:
     (m, n), k = out.shape, x.shape[1]
     gemm(_ROW_MAJOR, a[0], b[0], m, n, k, 1.0, x.ctypes.data, a[1], y.ctypes.data, b[1], beta,
-         out.ctypes.data, _layout(out)[1])
+         out.ctypes.data, row)
 
 
 def _in_two_steps(x: np.ndarray, y: np.ndarray, out: np.ndarray, first: bool) -> np.ndarray:

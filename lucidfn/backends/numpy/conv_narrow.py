@@ -56,7 +56,7 @@ def _copies(count: int, step: int, spread: int, g: int) -> list[slice]:
 
 def widened_filter(w: np.ndarray, step: int, spread: int, g: int) -> np.ndarray:
     """w[*window, C, O], its last axis first, as the matrix [elements, g * O] of wider windows."""
-    w = np.moveaxis(w, -3, 0)
+    w = w.transpose(w.ndim - 3, *range(w.ndim - 3), w.ndim - 2, w.ndim - 1)
     count, *rest, depth = w.shape
     if g == spread == 1:
         return w.reshape(-1, depth)
@@ -76,7 +76,8 @@ def folded(
     wide = wide.reshape(-1, *lead, channels, g, depth)
     copies = _copies(count, step, spread, g)
     parts = [wide[place, ..., q, :] for q, place in enumerate(copies)]
-    return np.moveaxis(sum(parts[1:], parts[0]), 0, -3)
+    total = sum(parts[1:], parts[0])
+    return total.transpose(*range(1, total.ndim - 2), 0, total.ndim - 2, total.ndim - 1)
 
 
 def suits_adding(x: np.ndarray, w: np.ndarray, geometry: Geometry, groups: int) -> bool:

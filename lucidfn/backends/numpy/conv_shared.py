@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -20,6 +22,8 @@ from .conv_rows import Walk, walk_of
 from .scratch import bordered
 
 __all__ = ["filter_gradient", "suits", "window_products"]
+
+Index = tuple[Any, ...]
 
 # Elements of a scratch array that stays in the cache.
 _BLOCK = 2**18
@@ -142,23 +146,34 @@ def _divisor(n: int, least: float) -> int:
 
 def _fill(scratch: np.ndarray, x: np.ndarray, walk: Walk, top: int) -> None:
     """Copies what windows meet on the rows from `top` on; what they meet of borders stays zero."""
-    low, reach = walk.low[-1], scratch.shape[len(walk.positions)]
+    views = _as_elements(x, scratch)
+    reused = scratch.shape[1] < walk.positions[0]  # other rows were here before
+    for place, rows, into, of in _copies(walk, scratch.shape[1], top):
+        if reused:
+            target = scratch[place]
+            target[:, : rows.start] = 0
+            target[:, rows.stop :] = 0
+        for source, target in views:
+            target[place][into] = source[of]
+
+
+@lru_cache(4096)
+def _copies(walk: Walk, rows: int, top: int) -> list[tuple[Index, slice, Index, Index]]:
+    """For each row of the window: its place in the scratch array, the rows there that meet x, and
+    what is copied to where."""
+    low, reach = walk.low[-1], _span(walk, walk.positions[-1])
     begin = max(0, low)
     end = max(begin, min(reach, walk.space[-1] + low))
-    into, columns = slice(begin, end), slice(begin - low, end - low)
-    views = _as_elements(x, scratch)
+    found: list[tuple[Index, slice, Index, Index]] = []
     for place in itertools.product(*map(range, walk.offsets[:-1])):
         met = []
         for axis, offset in enumerate(place):
             start = offset * walk.spread[axis] + (top * walk.step[0] if axis == 0 else 0)
-            met.append(walk.met(axis, start, scratch.shape[1 + axis]))
-        if scratch.shape[1] < walk.positions[0]:  # other rows were here before
-            target = scratch[(..., into, *place, slice(None))]
-            target[:, : met[0][0].start] = 0
-            target[:, met[0][0].stop :] = 0
-        to, of = ((slice(None), *slices) for slices in zip(*met, strict=True))
-        for source, target in views:
-            np.copyto(target[(..., into, *place, slice(None))][to], source[(*of, columns)])
+            met.append(walk.met(axis, start, rows if axis == 0 else None))
+        into, of = ((slice(None), *slices) for slices in zip(*met, strict=True))
+        found.append(((..., slice(begin, end), *place, slice(None)), met[0][0], into,
+                      (*of, slice(begin - low, end - low))))
+    return found
 
 
 def _as_elements(x: np.ndarray, scratch: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
