@@ -40,14 +40,15 @@ class ArrayType(NamedTuple):
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return abs(math.prod(self.shape))  # a size that is not known, -1, counts as 1
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+        return abs(math.prod(self.shape)) * self.dtype.itemsize
 
     def __str__(self) -> str:
-        return f"{dtype_name(self.dtype)}{'*' * self.weak}[{','.join(map(str, self.shape))}]"
+        sizes = ",".join(["?" if d == -1 else str(d) for d in self.shape])
+        return f"{dtype_name(self.dtype)}{'*' * self.weak}[{sizes}]"
 
 
 class ShapeDtypeStruct:

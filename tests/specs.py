@@ -27,5 +27,13 @@ CALL_LIKE = {
     "custom_vmap_call": "the user's rule: tests/test_custom.py",
     "pure_callback": "calls the user's function: tests/test_debug.py",
     "io_callback": "calls the user's function: tests/test_debug.py",
+    **dict.fromkeys(("psum", "psum_scatter", "pmax", "pmin", "all_gather", "all_to_all", "ppermute",
+                     "axis_index"), "has lanes inside vmap only: tests/test_collectives.py"),
     "debug_callback": "calls the user's function: tests/test_debug.py",
+    "scan": "applies a program: tests/test_scan.py",
+    "switch": "applies a program: tests/test_cond.py",
+    "switch_rows": "applies a program: tests/test_cond.py",
+    "loop": "applies a program: tests/test_while.py",
+    **dict.fromkeys(("linear_solve", "root"), "applies a program: tests/test_implicit.py"),
+    **dict.fromkeys(("add_tapes", "blank_tape"), "what loops keep: tests/test_while.py"),
 }

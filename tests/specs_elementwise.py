@@ -161,6 +161,9 @@ SPECS = [
            only=("float32", "float64"), cases=[Case(c.operands, kinds="f") for c in BINARY[:6]]),
     unary("conj", np.conj, accepts="c", special=[]),
     unary("copy", np.array, accepts="bifc"),
+    Spec("checkpoint_name", lambda x, *, name: np.array(x), [
+        Case(((2, 3),), {"name": "x"}), Case(((),), {"name": "x"}), Case(((0,),), {"name": "x"})],
+        "bifc"),
     unary("stop_gradient", np.array, accepts="bifc", diff=()),
     unary("exp", np.exp), unary("exp2", np.exp2), unary("expm1", np.expm1),
     unary("log", np.log, positive, points=[Point((0.0,), (math.inf,))]),

@@ -160,7 +160,7 @@ def test_bad_use() -> None:
     with pytest.raises(TypeError, match="checkpoint needs a function, got int"):
         lf.checkpoint(3)
     with pytest.raises(TypeError):
-        lf.checkpoint(f, policy=None)
+        lf.checkpoint(f, policies=None)
 
 
 # ------------------------------------------------------------------ closure_convert

@@ -383,7 +383,8 @@ def jacfwd(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
                                                         what="jacfwd")
         inputs = [r for r, m in zip(raws, moving, strict=True) if m]
         basis, total = _basis(inputs)
-        columns = iter(batch_flat(program, basis, [True] * len(basis), total)[0])
+        columns = iter(batch_flat(program, basis, [True] * len(basis), total,
+                                  axis_name=None)[0])
         jacobian_leaves = []
         for out, m in list(zip(outs, moved, strict=True))[:flat.n]:
             full = next(columns) if m else ops.zeros((total, *shape_of(out)), dtype_of(out))
@@ -428,7 +429,8 @@ def jacrev(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
                                 "be floating (complex with holomorphic=True)")
         basis, total = _basis(outs[:n])
         rest = [None] * (len(outs) - n)
-        rows = batch_flat(lambda *cts: backward([*cts, *rest]), basis, [True] * n, total)[0]
+        rows = batch_flat(lambda *cts: backward([*cts, *rest]), basis, [True] * n, total,
+                          axis_name=None)[0]
         per_output: list[list[Any]] = [[] for _ in range(n)]
         inputs = [r for r, m in zip(raws, moving, strict=True) if m]
         for x, full in zip(inputs, rows, strict=True):
@@ -470,18 +472,3 @@ def hessian(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fa
     """
     return jacfwd(jacrev(fun, argnums, has_aux, holomorphic, argnames=argnames),
                   argnums, has_aux, holomorphic, argnames=argnames)
-
-
-def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The Hessian of a scalar function at `primals` times `tangents`, forward over reverse.
-
-    Both are tuples of arguments; the result is like the primals: a tree for one argument, a tuple
-    of trees for several. Costs a small multiple of the gradient and never forms the Hessian.
-
-    >>> import lucidfn as lf
-    >>> float(lf.hvp(lambda x: x ** 3, (2.0,), (1.0,)))
-    12.0
-    """
-    argnums = tuple(range(len(primals)))
-    product = jvp(grad(fun, argnums), primals, tangents)[1]
-    return product[0] if len(primals) == 1 else product

@@ -45,6 +45,7 @@ class Entry:
     compiled: Any = None         # keeps donated buffers
     reusing: dict[tuple[int, ...], Any] = field(default_factory=dict)  # overwrites these inputs
     backend: Any = None
+    path: Any = None             # of a guarded function (api/guards.py)
     outer: Sequence[Any] = ()    # traced values the function reads from elsewhere: inputs in front
 
 
@@ -56,6 +57,8 @@ class Cache:
         self.hits = self.misses = 0
         self.last: Entry | None = None
         self.reasons: deque[str] = deque(maxlen=REASONS)
+        self.paths: dict[Any, list[Any]] = {}  # of guarded functions: see api/guards.py
+        self.warned = False
         self.lock = threading.Lock()  # hashing a key runs Python: other threads get their turn
 
     def known(self) -> list[Hashable]:
@@ -84,6 +87,7 @@ class Cache:
         with self.lock:
             self.entries.clear()
         self.last = None
+        self.paths.clear()
         self.hits = self.misses = 0
         self.reasons.clear()
 
@@ -182,11 +186,13 @@ def hide(program: Program, hidden: Sequence[Any]) -> tuple[Program, tuple[int, .
 
 
 def same_array(raw: Any, x: Any) -> bool:
-    """Whether a raw constant is the value of a closed-over array."""
-    if type(x) is np.ndarray:
-        return raw is x or (type(raw) is np.ndarray and raw.base is x and raw.shape == x.shape
-                            and raw.strides == x.strides)
-    return raw is (x.value if type(x) is Array else x)
+    """Whether a raw constant is the value of a closed-over array, or a view of all of it."""
+    value = x.value if type(x) is Array else x
+    if raw is value or type(raw) is not np.ndarray or type(value) is not np.ndarray:
+        return raw is value
+    owner = value if value.base is None else value.base
+    return (raw.base is owner and raw.shape == value.shape and raw.strides == value.strides
+            and raw.dtype == value.dtype and raw.ctypes.data == value.ctypes.data)
 
 
 def differences(new: Key, old: Key, names: Sequence[str]) -> list[str]:

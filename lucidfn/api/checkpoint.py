@@ -18,6 +18,7 @@ from lucidfn.config import settings
 from lucidfn.control.call import call
 from lucidfn.control.call import checkpoint as checkpoint_call
 from lucidfn.control.custom import take_tracers, trace_of
+from lucidfn.control.saving import Policy
 from lucidfn.core.record import RecordTrace
 from lucidfn.tree import explain_mismatch, flatten
 from lucidfn.tree import map as tree_map
@@ -27,21 +28,29 @@ class CheckpointFunction(JitFunction):
     """A function whose derivative computes it again. Made by `checkpoint`."""
 
     kind = "checkpoint"
+    policy: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if settings().disable_jit or (is_plain((args, kwargs)) and not tracers_in(self.fun)):
             return self.fun(*args, **kwargs)
         entry, raws, _, _ = self.lookup(args, kwargs, settings())
+        options = {} if self.policy is None else {"policy": self.policy}
         return entry.outputs.rebuild(checkpoint_call(*entry.outer, *raws, program=entry.program,
-                                                  name=self.name))
+                                                     name=self.name, **options))
+
+    def __reduce__(self) -> Any:
+        found = super().__reduce__()
+        return found if isinstance(found, str) else (*found, {"policy": self.policy})
 
 
 def checkpoint(fun: Callable[..., Any] | None = None, *, prevent_cse: bool = True,
-               static_argnums: int | Sequence[int] = (),
+               policy: Policy | None = None, static_argnums: int | Sequence[int] = (),
                static_argnames: str | Sequence[str] = ()) -> Any:
     """A function that keeps only its inputs for the backward pass, and computes itself again there.
 
-    Saves the memory of its intermediate results for the time of one more forward pass. The
+    Saves the memory of its intermediate results for the time of one more forward pass. With a
+    `policy` (see `lf.checkpoint_policies`) it also keeps the results that this says may be kept,
+    as far as the derivative reads them; `lf.print_saved_residuals` shows which they are. The
     function is recorded where it is differentiated, so that Python control flow can depend only on
     shapes and on static arguments. Usable as `@checkpoint` and as `@checkpoint(static_argnums=1)`.
     `prevent_cse` is accepted: what is computed again is never merged with the first pass.
@@ -51,12 +60,18 @@ def checkpoint(fun: Callable[..., Any] | None = None, *, prevent_cse: bool = Tru
     1.0
     """
     if fun is None:
-        return functools.partial(checkpoint, prevent_cse=prevent_cse,
+        return functools.partial(checkpoint, prevent_cse=prevent_cse, policy=policy,
                                  static_argnums=static_argnums, static_argnames=static_argnames)
     if not callable(fun):
         raise TypeError(f"checkpoint needs a function, got {type(fun).__name__}")
+    if policy is not None and not callable(policy):
+        raise TypeError(f"checkpoint: policy must be a function, got {policy!r:.60}; there are "
+                        "some in lf.checkpoint_policies")
+    hash(policy)  # programs are kept under it
     nums = as_positions(static_argnums, "checkpoint: static_argnums")
-    return CheckpointFunction(fun, nums, as_names(static_argnames), (), ())
+    made = CheckpointFunction(fun, nums, as_names(static_argnames), (), ())
+    made.policy = policy
+    return made
 
 
 remat = checkpoint
@@ -97,6 +112,23 @@ def closure_convert(fun: Callable[..., Any],
     return converted, [wrap(x, weak_of(x)) for x in found]
 
 
+def checkpoint_name(x: Any, name: str) -> Any:
+    """The tree x, its arrays under a name by which checkpoint policies can keep them or not.
+
+    >>> import lucidfn as lf, lucidfn.numpy as lnp
+    >>> keep = lf.checkpoint_policies.save_only_these_names("hidden")
+    >>> @lf.checkpoint(policy=keep)
+    ... def f(x):
+    ...     return lnp.sin(lf.checkpoint_name(lnp.sin(x), "hidden"))
+    >>> [r.origin for r in lf.saved_residuals(f, 1.0)]
+    ['argument `x`', '`hidden`']
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"checkpoint_name needs a name, a string, got {name!r:.60}")
+    return tree_map(lambda leaf: wrap(ops.checkpoint_name(raw_leaf(leaf), name=name),
+                                      weak_of(leaf)) if is_array_like(leaf) else leaf, x)
+
+
 def stop_gradient(x: Any) -> Any:
     """The same tree with derivative zero: constants to `grad` and `jvp`.
 
@@ -135,4 +167,5 @@ def named_call(fun: Callable[..., Any], *, name: str | None = None) -> Callable[
     return named
 
 
-__all__ = ["checkpoint", "closure_convert", "named_call", "remat", "stop_gradient"]
+__all__ = ["checkpoint", "checkpoint_name", "closure_convert", "named_call", "remat",
+           "stop_gradient"]

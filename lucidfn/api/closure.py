@@ -105,6 +105,11 @@ def has_state(x: Any) -> bool:
     return module is not None and _is_users(vars(module))
 
 
+def _variant(x: Any) -> Hashable:
+    """What tells a wrapper from others of its kind around the same function."""
+    return vars(x).get("policy") if hasattr(x, "__dict__") else None
+
+
 class Closure:
     """Reads the contents of a function's closure as (key, hidden arrays)."""
 
@@ -204,7 +209,7 @@ class _Walk:
         if not isinstance(f, types.FunctionType):
             wrapped = getattr(f, "__wrapped__", None)
             if wrapped is not None and callable(wrapped):
-                return "wrapped", type(f), self.function_like(wrapped)
+                return "wrapped", type(f), _variant(f), self.function_like(wrapped)
             del self.seen[id(f)]
             return self.other(f)
         parts: list[Hashable] = [Same(f.__code__)]
@@ -285,8 +290,10 @@ class _Walk:
             leaves, treedef = flatten(x)
         except TypeError:  # keys that do not sort
             return Same(x)
-        key = (treedef, *map(self.value, leaves))
+        key: tuple[Hashable, ...] = (treedef, *map(self.value, leaves))
         if not isinstance(x, tuple):
+            if isinstance(x, list) and not x:  # to be filled, by a callback for one: this one only
+                key = treedef, Same(x)
             self.mutable = True  # its contents can change without a cell changing
             self.containers.append((x, key))
         return key
@@ -303,7 +310,7 @@ class _Walk:
         wrapped = getattr(x, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
             self.seen[id(x)] = len(self.seen)
-            return "wrapped", type(x), self.function_like(wrapped)
+            return "wrapped", type(x), _variant(x), self.function_like(wrapped)
         try:
             hash(x)
         except TypeError:

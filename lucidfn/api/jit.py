@@ -39,6 +39,7 @@ from lucidfn.array import Array, Donated, weak_of
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
 from lucidfn.control.custom import take_tracers
+from lucidfn.core.axes import axes_key, named_axes
 from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
@@ -60,6 +61,8 @@ class JitFunction:
     """A function that runs compiled. Made by `jit`."""
 
     kind = "jit"
+    outputs_type = Outputs
+    guarded: Any = None  # the class for `python_control_flow` (api/guards.py puts it here)
 
     def __init__(self, fun: Callable[..., Any], static_argnums: tuple[int, ...],
                  static_argnames: tuple[str, ...], donate_argnums: tuple[int, ...],
@@ -72,19 +75,20 @@ class JitFunction:
                                donate_argnums, donate_argnames)
         # Of `grad(f)` too: otherwise all gradients had one cache, and one history to explain.
         inner = getattr(inspect.unwrap(fun), "__code__", None)
-        self.cache = cache_of(fun, (inner, *self.options.values()))
+        self.cache = cache_of(fun, (type(self), inner, *self.options.values()))
         self.quick: Any = None  # the last entry, the guard of its arguments, the closure it saw
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         config = settings()
         if config.disable_jit:
             return self.fun(*args, **kwargs)
-        quick = None if kwargs else self.find_quickly(args, config)
+        named = named_axes.get()  # collectives make programs depend on these
+        quick = None if kwargs or named else self.find_quickly(args, config)
         if quick is not None:
             entry, raws, leaves = quick
         else:
             entry, raws, leaves, _ = self.lookup(args, kwargs, config)
-            plain = not (kwargs or self.options.has_static or entry.baked)
+            plain = not (kwargs or named or self.options.has_static or entry.baked)
             if plain and entry is self.cache.last:
                 self.quick = entry, make_guard(args), self.closure.known
         if entry.donated and current.get() is eval_trace:
@@ -110,7 +114,7 @@ class JitFunction:
         return entry, raws, leaves
 
     def run(self, entry: Entry, raws: list[Any]) -> Any:
-        traced = current.get() is not eval_trace or bool(entry.outer)
+        traced = current.get() is not eval_trace or bool(entry.outer or named_axes.get())
         if not traced:
             for x in raws:
                 if isinstance(x, Tracer):
@@ -173,6 +177,8 @@ class JitFunction:
         if objects:  # their attributes can change, and arrays among them are inputs
             seen, more = self.closure.read_objects(objects)
             static, hidden = (static, seen), [*hidden, *more]
+        if named_axes.get():
+            static = static, axes_key()
         return Key(treedef, tuple(kinds), static, closure, config), raws, leaves, hidden
 
     @staticmethod
@@ -210,13 +216,13 @@ class JitFunction:
     # ------------------------------------------------------------------ tracing
 
     def trace(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any],
-              leaves: list[Any], hidden: list[Any]) -> Entry:
+              leaves: list[Any], hidden: list[Any], raws: Sequence[Any] | None = None) -> Entry:
         """Record the function for this key, and keep the result if it holds no outer tracer."""
         self.cache.reasons.append(self.reason(key, args, kwargs))
         names = self.options.leaf_names(args, kwargs)
         traced = [is_traced_leaf(x) for x in leaves]
         types = [ArrayType(*k) for k, t in zip(key.kinds, traced, strict=True) if t]
-        outputs = Outputs()
+        outputs = self.outputs_type()
 
         def flat(*raws: Any) -> list[Any]:
             values = iter(raws)
@@ -228,7 +234,7 @@ class JitFunction:
         trace = RecordTrace(f"{self.kind} of {self.name}",
                             [n for n, t in zip(names, traced, strict=True) if t])
         with collector_paused(), stage(trace):
-            program = trace.finish(flat(*[trace.new_input(t) for t in types]))
+            program = self.recorded(trace, flat, types, raws)
         if current.get() is eval_trace:  # inner functions are seen with the outermost one
             report_key_reuse(program, stacklevel=4)
         program, used = hide(program, hidden)
@@ -239,8 +245,17 @@ class JitFunction:
         key = key._replace(closure=self.closure.after_tracing(key.closure, hidden))
         entry = Entry(key, program, used, baked, outputs, donated, outer=outer)
         if not outer:
-            self.cache.keep(entry)
+            self.keep(entry, trace)
         return entry
+
+    def recorded(self, trace: RecordTrace, flat: Callable[..., Any], types: Sequence[ArrayType],
+                 raws: Sequence[Any] | None) -> Program:
+        """The program of a function of raw values."""
+        return trace.finish(flat(*[trace.new_input(t) for t in types]))
+
+    def keep(self, entry: Entry, trace: RecordTrace) -> None:
+        """Keep an entry for later calls."""
+        self.cache.keep(entry)
 
     def reason(self, key: Key, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Why no kept program fits: the difference from the most similar one."""
@@ -361,7 +376,7 @@ class JitFunction:
 def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (), donate_argnums: int | Sequence[int] = (),
         donate_argnames: str | Sequence[str] = (), inline: bool = False,
-        keep_unused: bool = False) -> Any:
+        keep_unused: bool = False, python_control_flow: bool = False) -> Any:
     """Compile `fun`: it is recorded for each new structure, shape and dtype of its arguments.
 
     Arrays and numbers are traced; strings, bools, None, functions and other hashable leaves are
@@ -372,6 +387,13 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
     `lower(...).compile()` and `eval_shape(...)`. `inline` and `keep_unused` are accepted; calls are
     always inlined.
 
+    With `python_control_flow=True`, Python `if`, `while` and `range` may depend on traced values:
+    they are read while the function is recorded, and each way through the control flow is a program
+    of its own, which is taken when its conditions hold. This suits a few ways that are taken often;
+    beyond 64 the oldest are dropped, with a warning. Called with traced arguments (inside another
+    transformation) the function runs as if it were not jitted; put `jit` outermost:
+    `jit(grad(f), python_control_flow=True)`.
+
     >>> import lucidfn as lf, lucidfn.numpy as lnp
     >>> f = lf.jit(lambda x: lnp.sin(x) ** 2)
     >>> float(f(0.0))
@@ -380,10 +402,12 @@ def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence
     if fun is None:
         return functools.partial(jit, static_argnums=static_argnums,
                                  static_argnames=static_argnames, donate_argnums=donate_argnums,
-                                 donate_argnames=donate_argnames)
+                                 donate_argnames=donate_argnames,
+                                 python_control_flow=python_control_flow)
     check_function(fun, "jit")
     nums = as_positions(static_argnums, "jit: static_argnums")
     donated = as_positions(donate_argnums, "jit: donate_argnums")
     names, given = as_names(static_argnames), as_names(donate_argnames)
     check_names(fun, names + given)
-    return JitFunction(fun, nums, names, donated, given)
+    kind = JitFunction.guarded if python_control_flow else JitFunction
+    return kind(fun, nums, names, donated, given)

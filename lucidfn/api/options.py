@@ -130,6 +130,8 @@ def both_ways(fun: Callable[..., Any], nums: tuple[int, ...],
 
     Where the function takes `*args`, negative positions wait for the call.
     """
+    if not nums:  # looking at the signature takes longer than the rest
+        return (), tuple(dict.fromkeys(names))
     signature = signature_of(fun)
     parameters = [] if signature is None else list(signature.parameters.values())
     plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -69,6 +69,10 @@ def vmap(fun: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0, axis_na
 
         run = functools.partial(batch_flat, flat, axis_name=axis_name, weak=weaks, names=names,
                                 fill=False)
+        if chunk_size is not None and size > chunk_size and axis_name is not None:
+            raise ValueError(f"vmap of {name_of(fun)}: axis_name={axis_name!r} with chunk_size="
+                             f"{chunk_size} for {size} slices; a collective would see one chunk "
+                             "only. Leave out one of the two")
         if chunk_size is None or size <= chunk_size:
             outs, varies = run(raws, batched, size)
         else:

@@ -1,1 +1,1 @@
-"""Primitives that contain programs: calls, checkpoints, custom rules."""
+"""Primitives that contain programs: calls, checkpoints, custom rules, loops and branches."""

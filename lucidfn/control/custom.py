@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lucidfn.control.call import call
+from lucidfn.core.axes import batched_axis
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.record import RecordTrace, record
@@ -72,7 +73,8 @@ def batched_function(f: Function, batched: Sequence[bool], size: int) -> Functio
     """The function on batches, every output batched; a program stays a program."""
     if isinstance(f, Program):
         return batch_program(f, tuple(batched), size)
-    return lambda *args: batch_flat(f, args, batched, size)[0]
+    name = batched_axis.get()  # it runs later, when this is not known any more
+    return lambda *args: batch_flat(f, args, batched, size, axis_name=name)[0]
 
 
 def no_strangers(name: str, found: Sequence[Any], *given: Sequence[Any]) -> None:
@@ -162,6 +164,8 @@ def _sum(a: Any, b: Any) -> Any:
 
 
 def _batched_jvp(rule: Callable[..., Any], batched: Sequence[bool], size: int) -> Any:
+    axis_name = batched_axis.get()
+
     def batched_rule(closed: Sequence[Any], args: Sequence[Any],
                      tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         split, n = len(closed), len(closed) + len(args)
@@ -178,7 +182,7 @@ def _batched_jvp(rule: Callable[..., Any], batched: Sequence[bool], size: int) -
         # The tangent of what is batched is batched.
         flags = [*batched, *[b for b, g in zip(batched[split:], given, strict=True) if g]]
         values, _ = batch_flat(lanes, [*closed, *args, *[t for t in tangents if t is not None]],
-                               flags, size)
+                               flags, size, axis_name=axis_name)
         back = iter(values[len(moved):])
         return values[:len(moved)], [next(back) if m else None for m in moved]
 
@@ -248,7 +252,8 @@ class CustomVjpLinear(Primitive):
         full = [x if b or i < split else broadcast_to(x, shape=(size, *shape_of(x)))
                 for i, (x, b) in enumerate(zip(args, batched, strict=True))]
         grown = tuple([None if t is None else t._replace(shape=(size, *t.shape)) for t in types])
-        together = _batched_bwd(bwd, batched[:split], [True] * len(moving), size)
+        together = _batched_bwd(bwd, batched[:split], [True] * len(moving), size,
+                                batched_axis.get())
         return self(*full, bwd=together, moving=moving, types=grown, name=name)
 
 
@@ -297,6 +302,8 @@ def run_linear(*args: Any, **params: Any) -> list[Any]:
 
 
 def _batched_fwd(fwd: Callable[..., Any], batched: Sequence[bool], size: int) -> Any:
+    axis_name = batched_axis.get()
+
     def batched_fwd(closed: Sequence[Any], args: Sequence[Any], moving: tuple[bool, ...]) -> Any:
         split = len(closed)
         state: list[Any] = []
@@ -307,17 +314,18 @@ def _batched_fwd(fwd: Callable[..., Any], batched: Sequence[bool], size: int) ->
             return [*outs, *residuals]
 
         # Residuals that do not vary are kept once.
-        values, varies = batch_flat(lanes, [*closed, *args], batched, size, fill=False)
+        values, varies = batch_flat(lanes, [*closed, *args], batched, size, fill=False,
+                                    axis_name=axis_name)
         n, bwd = state
         outs = [x if v else broadcast_to(x, shape=(size, *shape_of(x)))
                 for x, v in zip(values[:n], varies[:n], strict=True)]
-        return outs, values[n:], _batched_bwd(bwd, varies[n:], batched[split:], size)
+        return outs, values[n:], _batched_bwd(bwd, varies[n:], batched[split:], size, axis_name)
 
     return _named(batched_fwd, fwd)
 
 
 def _batched_bwd(bwd: Callable[..., Any], varies: Sequence[bool], mapped: Sequence[bool],
-                 size: int) -> Any:
+                 size: int, axis_name: Any) -> Any:
     def batched_bwd(residuals: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
         split = len(residuals)
         given = [ct is not None for ct in cts]
@@ -331,7 +339,7 @@ def _batched_bwd(bwd: Callable[..., Any], varies: Sequence[bool], mapped: Sequen
 
         live = [ct for ct in cts if ct is not None]
         values = iter(batch_flat(lanes, [*residuals, *live], [*varies, *[True] * len(live)],
-                                 size)[0])
+                                 size, axis_name=axis_name)[0])
         # An argument that all lanes share gets the sum of their cotangents.
         return [None if not k else next(values) if m else reduce_sum(next(values), axes=(0,))
                 for k, m in zip(kept, mapped, strict=True)]

@@ -59,11 +59,19 @@ def static_hint(tracer: Any) -> str:
             f"[{listed}]).")
 
 
+def path_hint(tracer: Any) -> str:
+    """The other way under jit: a program for each way through the control flow."""
+    if not tracer.owner.what.startswith("jit of"):
+        return ""
+    return ("\n  To keep Python's if and while, with a program for each way that is taken: "
+            "jit(f, python_control_flow=True).")
+
+
 def bool_error(tracer: Any, use: str) -> Exception:
     return TracerBoolConversionError(
         f"{situation(tracer, use)}\n  To choose between two arrays use lnp.where(condition, a, b);"
         " to choose what runs use lax.cond(condition, f, g, *operands), and lax.while_loop for a "
-        f"loop.{static_hint(tracer)}")
+        f"loop.{static_hint(tracer)}{path_hint(tracer)}")
 
 
 def integer_error(tracer: Any, use: str) -> Exception:

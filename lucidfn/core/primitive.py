@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import MemberDescriptorType
 from typing import Any
 
+from lucidfn.core.axes import named_axes, with_axes
 from lucidfn.core.source import describe_line, here, user_frame
 from lucidfn.core.trace import Tracer, current, type_of
 from lucidfn.errors import FloatingPointNaNError, MissingRuleError, ShapeError
@@ -33,6 +34,7 @@ class Primitive:
     many = False    # whether the rules take and return lists of outputs
     nested = False  # whether its kernel may run user code or whole programs
     effect = False  # whether it must run even if nobody reads its outputs
+    collective = False  # whether its parameter `axis` names an axis of a vmap
 
     def __init__(self, name: str | None = None):
         self.name = name or self.name
@@ -43,6 +45,8 @@ class Primitive:
         for arg in args:
             if isinstance(arg, Tracer) and arg.owner.level > trace.level:
                 trace = arg.owner
+        if self.nested and named_axes.get():
+            trace = with_axes(trace, params)
         return trace.process(self, args, params)
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from lucidfn.core.ir import Atom, Equation, Literal, Program, Var
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.source import here
 from lucidfn.core.trace import Trace, Tracer, current, eval_trace, leaked, levels
+from lucidfn.errors import MissingRuleError
 from lucidfn.types import SCALARS, ArrayType
 
 
@@ -40,11 +41,16 @@ class RecordTracer(Tracer):
     def concrete(self, error: Callable[..., Exception], use: str) -> Any:
         if not self.owner.alive:
             raise leaked(self)
+        guards = self.owner.guards
+        if guards is not None:
+            return guards.read(self, error, use)
         raise error(self, use)
 
 
 class RecordTrace(Trace):
     """Appends each operation to a program instead of running it."""
+
+    guards: Any = None  # where Python may ask for values (api/guards.py): what answers
 
     def __init__(self, what: str = "jit", names: Sequence[str] = (), *, lines: bool = True):
         self.level = next(levels)
@@ -69,6 +75,9 @@ class RecordTrace(Trace):
                 if not value.owner.alive:
                     raise leaked(value)
                 var = Var(value.type)
+            elif type(value) is Var:
+                raise MissingRuleError("a product of two unknown operands is not linear, and has "
+                                       "no transpose")
             else:
                 var = Var(tuple.__new__(ArrayType, (value.shape, value.dtype, False)))
             known = self.consts[id(value)] = (var, value)

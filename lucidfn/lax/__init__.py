@@ -7,6 +7,21 @@ size 1 repeat.
 from types import ModuleType as _ModuleType
 
 from lucidfn.lax import linalg
+from lucidfn.lax.branches import cond, switch
+from lucidfn.lax.collectives import (
+    all_gather,
+    all_to_all,
+    axis_index,
+    axis_size,
+    pmax,
+    pmean,
+    pmin,
+    ppermute,
+    pshuffle,
+    psum,
+    psum_scatter,
+    pswapaxes,
+)
 from lucidfn.lax.contraction import (
     DotDimensionNumbers,
     Precision,
@@ -120,6 +135,8 @@ from lucidfn.lax.gather_scatter import (
     scatter_mul,
     scatter_sub,
 )
+from lucidfn.lax.implicit import custom_linear_solve, custom_root
+from lucidfn.lax.loops import associative_scan, fori_loop, map, scan
 from lucidfn.lax.reductions import (
     argmax,
     argmin,
@@ -183,6 +200,7 @@ from lucidfn.lax.special import (
     random_gamma_grad,
     zeta,
 )
+from lucidfn.lax.whiles import while_loop
 
 # The modules of this package are where the functions stand, not names of lax.
 __all__ = [_name for _name, _value in globals().items() if not _name.startswith("_") and (

@@ -162,7 +162,7 @@ def _elementwise(computation: Computation, treedef: Any) -> Callable[..., list[A
         shape = shape_of(xs[0])
         size = math.prod(shape)
         flat = [ops.reshape(a, shape=(size,)) for a in (*xs, *ys)]
-        outs, _ = batch_flat(of_scalars, flat, [True] * len(flat), size)
+        outs, _ = batch_flat(of_scalars, flat, [True] * len(flat), size, axis_name=None)
         return [keep_dtype(ops.reshape(o, shape=shape), dtype_of(x))
                 for o, x in zip(outs, xs, strict=True)]
 

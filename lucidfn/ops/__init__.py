@@ -14,6 +14,7 @@ from lucidfn.ops.elementwise import *  # noqa: F403
 from lucidfn.ops.fourier import *  # noqa: F403
 from lucidfn.ops.indexing import *  # noqa: F403
 from lucidfn.ops.linalg import *  # noqa: F403
+from lucidfn.ops.naming import *  # noqa: F403
 from lucidfn.ops.random import *  # noqa: F403
 from lucidfn.ops.reduce import *  # noqa: F403
 from lucidfn.ops.resample import *  # noqa: F403
@@ -23,4 +24,5 @@ from lucidfn.ops.sorting import *  # noqa: F403
 from lucidfn.ops.special import *  # noqa: F403
 from lucidfn.ops.split import *  # noqa: F403
 from lucidfn.ops.systems import *  # noqa: F403
+from lucidfn.ops.tapes import *  # noqa: F403
 from lucidfn.ops.window import *  # noqa: F403

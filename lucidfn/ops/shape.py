@@ -13,6 +13,8 @@ from lucidfn.core.trace import dtype_of, shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.ops.elementwise import ZERO, add, select, sub, zero_like
 from lucidfn.ops.families import Linear, bind, pad_rank
+from lucidfn.ops.tapes import UNKNOWN, blank_tape
+from lucidfn.ops.tapes import bind as bind_tapes
 from lucidfn.types import ArrayType, bool_, is_key, kind_of
 
 
@@ -285,6 +287,7 @@ broadcast_to, reshape, permute, flip = BroadcastTo(), Reshape(), Permute(), Flip
 slice_, pad, concatenate, iota = Slice(), Pad(), Concatenate(), Iota()
 full, reduce_sum = Full(), ReduceSum()
 bind(add=add, reshape=reshape, broadcast_to=broadcast_to, reduce_sum=reduce_sum)
+bind_tapes(broadcast_to)
 
 
 def resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
@@ -299,7 +302,8 @@ def without(axis: int, gone: Sequence[int]) -> int:
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     """An array of zeros (False for bool) of this type."""
-    return full(shape=shape, dtype=dtype, value=ZERO[kind_of(dtype)])
+    make = blank_tape if UNKNOWN in shape else full
+    return make(shape=shape, dtype=dtype, value=ZERO[kind_of(dtype)])
 
 
 def reduced(x: ArrayType, axes: tuple[int, ...], dtype: Any = None) -> ArrayType:

@@ -10,16 +10,21 @@ from lucidfn.passes.cse import cse
 from lucidfn.passes.dce import dce
 from lucidfn.passes.fold import fold
 from lucidfn.passes.inline import inline
+from lucidfn.passes.loops import loops
 from lucidfn.passes.simplify import simplify
 
 PASSES: tuple[Callable[[Program], Program], ...] = (inline, dce, fold, simplify, cse, dce)
 
 
 def optimize(program: Program) -> Program:
-    """All passes, in order."""
+    """All passes, in order; after loops have been rewritten, once more for what they left."""
     for apply in PASSES:
         program = apply(program)
-    return program
+    rewritten = loops(program, optimize)
+    if rewritten is not program:
+        for apply in PASSES:
+            rewritten = apply(rewritten)
+    return rewritten
 
 
 def unfold(program: Program) -> Program:
@@ -35,4 +40,4 @@ def unfold(program: Program) -> Program:
     return inline(program.replace(equations=equations), {recompute})
 
 
-__all__ = ["PASSES", "cse", "dce", "fold", "inline", "optimize", "simplify", "unfold"]
+__all__ = ["PASSES", "cse", "dce", "fold", "inline", "loops", "optimize", "simplify", "unfold"]

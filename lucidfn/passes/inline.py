@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from lucidfn.control.call import call, checkpoint
 from lucidfn.control.custom import custom_jvp_call, custom_vjp_call, custom_vmap_call
+from lucidfn.control.implicit import linear_solve, root
 from lucidfn.control.steps import step
 from lucidfn.core.ir import Atom, Equation, Program, Var
 from lucidfn.core.primitive import Primitive
@@ -13,7 +14,8 @@ from lucidfn.core.primitive import Primitive
 # A checkpoint, or a function with rules of its own, is a plain call where nothing transforms it any
 # more. What recomputes a forward pass stays a call until cse is done, which would merge it with the
 # first pass and keep its residuals.
-INLINED = {call, checkpoint, step, custom_jvp_call, custom_vjp_call, custom_vmap_call}
+INLINED = {call, checkpoint, step, custom_jvp_call, custom_vjp_call, custom_vmap_call, linear_solve,
+           root}
 
 
 def inline(program: Program, among: Collection[Primitive] = INLINED) -> Program:

@@ -211,7 +211,7 @@ def _select(eqn: Equation, made: Made) -> Decision:
 RULES: dict[Primitive, Callable[[Equation, Made], Decision]] = {
     ops.mul: _mul, ops.div: _div, ops.add: _add, ops.sub: _sub, ops.neg: _neg,
     ops.conj: _involution, ops.flip: _involution, ops.bitwise_not: _involution,
-    ops.copy: _identity, ops.stop_gradient: _identity,
+    ops.copy: _identity, ops.stop_gradient: _identity, ops.checkpoint_name: _identity,
     ops.reshape: views.reshape, ops.broadcast_to: views.broadcast_to,
     ops.dot_general: views.dot_general,
     ops.convert: _convert, ops.slice_: _slice, ops.pad: _pad, ops.select: _select,

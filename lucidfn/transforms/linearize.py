@@ -17,6 +17,7 @@ from lucidfn.core.trace import current, eval_trace, shape_of, type_of
 from lucidfn.ops.elementwise import add
 from lucidfn.ops.families import sum_to
 from lucidfn.ops.shape import zeros
+from lucidfn.ops.tapes import UNKNOWN, add_tapes
 from lucidfn.transforms.jvp import jvp
 from lucidfn.types import ArrayType, is_inexact
 
@@ -64,10 +65,11 @@ def transpose(program: Program, args: Sequence[Any], cts: Sequence[Any], *,
     def accumulate(atom: Any, ct: Any) -> None:
         if ct is not None and type(atom) is Var and atom not in env:
             shape = atom.type.shape
-            if shape_of(ct) != shape:
+            have, tape = shape_of(ct), UNKNOWN in shape
+            if have != shape and not (tape and len(have) == len(shape)):
                 ct = sum_to(ct, shape)
             known = totals.get(atom)
-            totals[atom] = ct if known is None else add(known, ct)
+            totals[atom] = ct if known is None else (add_tapes if tape else add)(known, ct)
 
     for atom, ct in zip(program.outputs, cts, strict=True):
         accumulate(atom, ct)

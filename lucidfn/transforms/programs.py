@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lucidfn.core.axes import batched_axis
 from lucidfn.core.ir import Program, close, unknown
 from lucidfn.core.record import RecordTrace, record
 from lucidfn.core.trace import type_of
 from lucidfn.ops.shape import zeros
 from lucidfn.transforms.jvp import jvp
 from lucidfn.transforms.linearize import drop_dead, transpose
-from lucidfn.transforms.vmap import batch_flat
+from lucidfn.transforms.vmap import INHERIT, batch_flat
 from lucidfn.types import ArrayType
 
 FORMS = 128  # kept on a program: a batch size that changes all the time would fill the memory
@@ -22,6 +23,8 @@ FORMS = 128  # kept on a program: a batch size that changes all the time would f
 
 def derived(program: Program, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
     """The form of a program under a key, made on first use; beyond FORMS the oldest is dropped."""
+    if batched_axis.get() is not None:  # in a batch rule: what collectives mean there
+        key = (*key, "axis", batched_axis.get())
     forms = program.derived
     form = forms.get(key)
     if form is None:
@@ -61,14 +64,35 @@ def _linearize(program: Program, moving: tuple[bool, ...]) -> Any:
 
 
 def batch_program(program: Program, batched: tuple[bool, ...], size: int,
-                  axis_name: Any = None) -> Program:
+                  axis_name: Any = INHERIT) -> Program:
     """The program on batches; every output is batched."""
+    axis_name = batched_axis.get() if axis_name is INHERIT else axis_name
+
     def make() -> Program:
         types = [ArrayType((size, *v.type.shape), v.type.dtype) if b else v.type
                  for v, b in zip(program.inputs, batched, strict=True)]
         return record(lambda *args: batch_flat(program, args, batched, size,
                                                axis_name=axis_name)[0], types, what="vmap")
     return derived(program, ("batch", batched, size, axis_name), make)
+
+
+def batch_program_where(program: Program, batched: tuple[bool, ...], size: int,
+                        axis_name: Any = INHERIT) -> tuple[Program, list[bool]]:
+    """The program on batches, and which outputs are batched: the others are the same in all."""
+    axis_name = batched_axis.get() if axis_name is INHERIT else axis_name
+
+    def make() -> tuple[Program, list[bool]]:
+        types = [ArrayType((size, *v.type.shape), v.type.dtype) if b else v.type
+                 for v, b in zip(program.inputs, batched, strict=True)]
+        varies: list[bool] = []
+
+        def lanes(*args: Any) -> list[Any]:
+            outs, varies[:] = batch_flat(program, args, batched, size, axis_name=axis_name,
+                                         fill=False)
+            return outs
+
+        return record(lanes, types, what="vmap"), varies
+    return derived(program, ("batch where", batched, size, axis_name), make)
 
 
 def transpose_program(program: Program, holes: tuple[bool, ...],
@@ -94,4 +118,5 @@ def holes_of(args: Sequence[Any]) -> tuple[bool, ...]:
     return tuple([unknown(a) for a in args])
 
 
-__all__ = ["batch_program", "derived", "holes_of", "linearize_program", "transpose_program"]
+__all__ = ["batch_program", "batch_program_where", "derived", "holes_of", "linearize_program",
+           "transpose_program"]

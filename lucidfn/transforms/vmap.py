@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
 
+from lucidfn.core.axes import axes_used, axis_in_scope, batched_axis
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.trace import Trace, Tracer, leaked, levels, shape_of, type_of
 from lucidfn.ops.shape import broadcast_to
@@ -42,6 +43,15 @@ class BatchTracer(Tracer):
         raise error(self, use)
 
 
+class Shared:
+    """What a batch rule with many outputs returns for one that is the same for all lanes."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
 class BatchTrace(Trace):
     """Applies each primitive to all lanes at once."""
 
@@ -59,14 +69,22 @@ class BatchTrace(Trace):
             raise leaked(next(a for a in args if isinstance(a, Tracer) and a.owner is self))
         pairs = [self.unbox(a) for a in args]
         values, batched = [v for v, _ in pairs], tuple([b for _, b in pairs])
-        if not any(batched):
+        if primitive.collective and params["axis"] == self.axis_name:
+            out, varies = primitive.resolve(self.size, batched, *values, **params)
+            return BatchTracer(self, out) if varies else out
+        if not any(batched) and not (primitive.nested and self.axis_name is not None
+                                     and self.axis_name in axes_used(params)):
             return primitive(*values, **params)
+        token = batched_axis.set(self.axis_name) if primitive.nested else None
         try:
             out = primitive.batch(self.size, batched, *values, **params)
         except Exception as error:
             raise self.for_one_lane(error, primitive, args, params) from error
+        finally:
+            if token is not None:
+                batched_axis.reset(token)
         if primitive.many:
-            return [BatchTracer(self, o) for o in out]
+            return [o.value if type(o) is Shared else BatchTracer(self, o) for o in out]
         return BatchTracer(self, out)
 
     @staticmethod
@@ -96,20 +114,25 @@ class BatchTrace(Trace):
         return ""
 
 
+INHERIT: Any = object()  # an axis name: that of the operation whose batch rule is running
+
+
 def batch_flat(f: Callable[..., Sequence[Any]], args: Sequence[Any], batched: Sequence[bool],
-               size: int, *, axis_name: Any = None, weak: Sequence[bool] = (),
+               size: int, *, axis_name: Any = INHERIT, weak: Sequence[bool] = (),
                names: Sequence[str] = (), fill: bool = True) -> tuple[list[Any], list[bool]]:
     """Run f on lanes; batched args have the batch in front. Returns (outputs, which are batched).
 
-    With `fill` every output is given a batch axis in front.
+    With `fill` every output is given a batch axis in front. `axis_name` is what collectives in f
+    call the batch axis; by default, in a batch rule, what they call the axis that it is about.
     """
-    trace = BatchTrace(size, axis_name, names)
+    trace = BatchTrace(size, batched_axis.get() if axis_name is INHERIT else axis_name, names)
     weak = weak or (False,) * len(args)
     lanes = [BatchTracer(trace, x, w) if b else x
              for x, b, w in zip(args, batched, weak, strict=True)]
     trace.inputs = [ref(x) if b else None for x, b in zip(lanes, batched, strict=True)]
     try:
-        outs = f(*lanes)
+        with axis_in_scope(trace):
+            outs = f(*lanes)
         if fill:
             return [trace.full(out) for out in outs], [True] * len(outs)
         pairs = [trace.unbox(out) for out in outs]

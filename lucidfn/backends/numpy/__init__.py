@@ -11,11 +11,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from lucidfn.backends.numpy.branches import stepwise
 from lucidfn.backends.numpy.compile import FILE, Compiled, compile_program, equation_at
+from lucidfn.backends.numpy.control import run_scan
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.backends.numpy.lifetimes import Lifetimes, lifetimes_of
 from lucidfn.control import call as calls
-from lucidfn.control import callback, custom
+from lucidfn.control import callback, collectives, custom
+from lucidfn.control.implicit import linear_solve, root
+from lucidfn.control.scan import scan
 from lucidfn.control.steps import step
 from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
@@ -56,7 +60,13 @@ class NumpyBackend(Backend):
 
     def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         if primitive.nested:
-            return self.kernel(primitive)(*args, **params)
+            try:
+                return self.kernel(primitive)(*args, **params)
+            except Exception as error:
+                better = located(error)
+                if better is error:
+                    raise
+                raise better from error
         if args and (type(args[-1]) in SCALARS or type(args[0]) in SCALARS):
             arrays = [a for a in args if type(a) not in SCALARS]
             if not arrays:
@@ -120,7 +130,7 @@ def located(error: Exception) -> Exception:
     trace, eqn, rows = error.__traceback__, None, ""
     while trace is not None:
         frame = trace.tb_frame
-        rows = rows_of(frame) or rows
+        rows = rows_of(frame) or rows + step_of(frame)
         eqn = equation_at(frame.f_code, frame.f_globals, trace.tb_lineno) or eqn
         trace = trace.tb_next
     if eqn is None or eqn.primitive.nested:
@@ -144,7 +154,18 @@ def rows_of(frame: FrameType) -> str:
     return f" (in the block of rows {found['k']} to {found['e'] - 1}, counted from its start)"
 
 
-def run_program(*args: Any, program: Program, name: str = "") -> list[Any]:
+def step_of(frame: FrameType) -> str:
+    """Which step a running loop was at, counted from 0."""
+    code = frame.f_code
+    if code is stepwise.__code__ and "step" in frame.f_locals:
+        return f" (in step {frame.f_locals['step']} of while)"
+    if code.co_filename != FILE or not code.co_name.startswith(("scan", "while")):
+        return ""
+    step = frame.f_locals.get("i")
+    return f" (in step {step} of {code.co_name.rstrip('0123456789')})" if step is not None else ""
+
+
+def run_program(*args: Any, program: Program, name: str = "", policy: Any = None) -> list[Any]:
     """Kernel of calls: compile on first use."""
     return backend.call(compile_program(program), args)
 
@@ -156,10 +177,15 @@ def run_custom(*args: Any, program: Any, **rules: Any) -> Any:
 
 for _call in (calls.call, calls.checkpoint, calls.recompute, step):
     KERNELS[_call] = run_program
+for _collective in (collectives.psum, collectives.psum_scatter, collectives.pmax, collectives.pmin,
+                    collectives.all_gather, collectives.all_to_all, collectives.ppermute,
+                    collectives.axis_index):
+    KERNELS[_collective] = _collective.unbound
 KERNELS[custom.custom_jvp_call] = KERNELS[custom.custom_vjp_call] = run_custom
-KERNELS[custom.custom_vmap_call] = run_custom
+KERNELS[custom.custom_vmap_call] = KERNELS[linear_solve] = KERNELS[root] = run_custom
 KERNELS[custom.custom_vjp_linear] = custom.run_linear
 KERNELS[callback.debug_callback] = KERNELS[callback.pure_callback] = callback.run_callback
+KERNELS[scan] = run_scan
 KERNELS[callback.io_callback] = callback.run_callback
 
 backend = NumpyBackend()

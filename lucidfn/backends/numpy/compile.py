@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -20,8 +20,11 @@ import numpy as np
 from lucidfn import ops
 from lucidfn.backends.numpy.blocks import blocks
 from lucidfn.backends.numpy.contract import add_dot
+from lucidfn.backends.numpy.control import scalar_text
 from lucidfn.backends.numpy.conv import add_conv
 from lucidfn.backends.numpy.elementwise import FEW, along_rows
+from lucidfn.backends.numpy.fused import into_text, logistic_both, shared_exponentials
+from lucidfn.backends.numpy.in_place import UPDATES, in_place_text, updates_last
 from lucidfn.backends.numpy.kernels import KERNELS, UFUNCS
 from lucidfn.backends.numpy.memory import keep_freed_memory
 from lucidfn.backends.numpy.rows import in_blocks
@@ -51,7 +54,7 @@ FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, op
          ops.clamp, ops.select, ops.logistic, ops.erf, ops.dot_general, ops.conv, ops.concatenate,
          ops.gather, ops.dynamic_update_slice, ops.iota, ops.full, ops.argmax, ops.argmin,
          ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
-         ops.reduce_or, ops.softmax, blocks}
+         ops.reduce_or, ops.softmax, blocks, *UPDATES, logistic_both}
 # What the source calls by a name that a variable could have too.
 RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "along_rows", "array",
                       "bool", "call", "complex", "empty", "inf", "min", "nan", "run", "total",
@@ -86,8 +89,10 @@ class _Writer:
     stored: dict[Var, str] = field(default_factory=dict)
     apart: frozenset[Var] = frozenset()  # those of `stored` that no operand lies in
     totals: dict[Var, str] = field(default_factory=dict)
+    turned: dict[Var, str] = field(default_factory=dict)  # transposed once, before a loop
+    in_loop: bool = False
     calls_back: bool = False
-    lines: dict[str, list[Equation]] = field(default_factory=dict)  # by function: of each line
+    lines: dict[str, list[Equation | None]] = field(default_factory=dict)  # by function
     scalars: dict[Any, tuple[str, str]] = field(default_factory=dict)  # name and text, by value
 
     def write(self) -> str:
@@ -100,7 +105,7 @@ class _Writer:
     def function(self) -> str:
         """The source of the program as one function."""
         program = self.program
-        fresh = (n for n in fresh_names() if n not in RESERVED)
+        fresh = self.fresh()
         for v in [*program.consts, *program.inputs]:
             self.names[v] = next(fresh)
         for v, value in program.consts.items():
@@ -117,6 +122,20 @@ class _Writer:
         comma = "," if len(returned) == 1 else ""
         return "\n".join([f"def {self.name}({inputs}):", *["    " + b for b in body],
                           f"    return ({outputs}{comma})", ""])
+
+    def fresh(self) -> Iterator[str]:
+        """Names of variables, in order."""
+        return (n for n in fresh_names() if n not in RESERVED)
+
+    def name_of_function(self, kind: str) -> str:
+        """A name for one more function of a kind: `scan0`."""
+        return f"{kind}{sum(text.startswith(f'def {kind}') for text in self.functions)}"
+
+    @staticmethod
+    def prepared(program: Program) -> Program:
+        """The body of a loop as it is written: in blocks of rows where these are worth it."""
+        return in_blocks(shared_exponentials(updates_last(program)), thread_count(),
+                         in_loop=True)
 
     # ------------------------------------------------------------------ lifetimes
 
@@ -151,9 +170,13 @@ class _Writer:
         self.owned = {v for i, v in enumerate(self.program.inputs) if i in self.donated}
         self.free: dict[tuple[Any, Any], list[str]] = {}
 
+    keeps = VIEWS  # not a field: for loops, which ask what is made anew
+
     def may_alias(self, eqn: Equation) -> bool:
         """Whether outputs may lie in the memory of operands. A reduction over no axes returns its
         operand."""
+        if self.in_loop and eqn.primitive is ops.dynamic_slice:
+            return False
         return eqn.primitive not in FRESH or eqn.params.get("axes") == ()
 
     def reusable(self, v: Var) -> bool:
@@ -167,17 +190,29 @@ class _Writer:
         prim, self.number = eqn.primitive, number
         dying = self.dying.get(number, [])
         comment = f"  # {eqn.source}" if eqn.source is not None else ""
-        function = self.pointwise(eqn)
-        if function is not None:
+        scalar = scalar_text(self, eqn)
+        function = self.pointwise(eqn) if scalar is None else None
+        if scalar is not None:
+            self.names[eqn.outputs[0]] = next(fresh)
+            lines = [f"{self.names[eqn.outputs[0]]} = {scalar}{comment}", *self.release(dying)]
+        elif function is not None:
             lines = self.pointwise_line(eqn, function, dying, fresh, comment)
         else:
             total = self.totals.get(eqn.outputs[0]) if eqn.outputs else None
-            text = self.expression(eqn) if total is None else self.accumulation(eqn, total)
-            direct = prim is ops.conv and eqn.outputs[0] in self.apart
-            if direct:
-                text = f"{text[:-1]}, out={self.stored[eqn.outputs[0]]})"
+            kept = self.updated(eqn, dying)
+            args = [self.read(a, eqn.inputs) for a in eqn.inputs]
+            into = into_text(self, eqn, args) if self.in_loop else None
+            if into is None and prim is ops.conv and eqn.outputs[0] in self.apart:
+                into = f"{self.expression(eqn)[:-1]}, out={self.stored[eqn.outputs[0]]})"
+            if into is not None:
+                text = into
+            elif kept is not None:
+                text, dying = in_place_text(self, eqn, args), [v for v in dying if v is not kept]
+            else:
+                text = self.expression(eqn) if total is None else self.accumulation(eqn, total)
             for v in eqn.outputs:
-                self.names[v] = self.stored[v] if direct else next(fresh)
+                self.names[v] = (self.names[kept] if kept is not None else self.stored[v]
+                                 if into is not None and v in self.stored else next(fresh))
             if not eqn.outputs:
                 lines = [text + comment]
             else:
@@ -185,11 +220,11 @@ class _Writer:
                 many = prim.many and len(eqn.outputs) == 1
                 lines = [f"{left}{',' * many} = {text}{comment}"]
             lines += [f"{self.stored[v]}[...] = {self.names[v]}" for v in eqn.outputs
-                      if v in self.stored and not direct]
+                      if v in self.stored and into is None]
             if prim in FRESH and eqn.params.get("axes") != ():
-                self.owned.update(eqn.outputs)
+                self.owned.update(v for v in eqn.outputs if into is None or v not in self.stored)
             lines += self.release([v for v in dying if v not in eqn.outputs])
-        self.lines[self.name] += [eqn] * len(lines)
+        self.lines.setdefault(self.name, []).extend([eqn] * len(lines))
         return lines
 
     def pointwise_line(self, eqn: Equation, function: str, dying: list[Var], fresh: Any,
@@ -221,6 +256,14 @@ class _Writer:
             text = f"{target} = {function}({args}, out={target}){comment}"
         return [text, *self.release([v for v in rest if v is not out])] if rest else [text]
 
+    def updated(self, eqn: Equation, dying: list[Var]) -> Any:
+        """The operand in whose memory an update of it may be done; None if there is none."""
+        x = eqn.inputs[0] if eqn.primitive in UPDATES else None
+        if x is None or x not in dying or not self.reusable(x) or eqn.outputs[0] in self.stored:
+            return None
+        # It dies here, and with it all views of it; but none of them may be an operand.
+        return x if all(self.root.get(a, a) is not x for a in eqn.inputs[1:]) else None
+
     def pointwise(self, eqn: Equation) -> str | None:
         """The function that computes this equation and takes `out`, which may be an operand: the
         name under which it is in scope."""
@@ -245,7 +288,8 @@ class _Writer:
         """Keep dead buffers for reuse, delete the other names."""
         gone = []
         for v in dead:
-            if v in self.inputs or v not in self.names or v.type.nbytes < REUSE_FROM:
+            if v in self.inputs or v not in self.names or (
+                    v.type.nbytes < REUSE_FROM and ops.UNKNOWN not in v.type.shape):
                 continue  # the caller holds it, or it is not worth a line
             views = [self.names[w] for w in self.views.get(v, ()) if w in self.names]
             if self.reusable(v):
@@ -375,7 +419,7 @@ def compile_program(program: Program, donated: Sequence[int] = ()) -> Compiled:
         keep_freed_memory()
         # Literals may overflow the dtype of their neighbours.
         with collector_paused(), np.errstate(all="ignore"):
-            optimized = in_blocks(optimize(program), thread_count())
+            optimized = in_blocks(updates_last(optimize(program)), thread_count())
             writer = _Writer(optimized, frozenset(donated))
             source = writer.write()
             exec(compile(source, FILE, "exec"), writer.space)

@@ -264,6 +264,8 @@ def full(*, shape: Axes, dtype: np.dtype, value: Any) -> np.ndarray:
 
 
 def broadcast_to(x: Any, *, shape: Axes) -> np.ndarray:
+    if -1 in shape:  # a tape: the sizes that types do not know are those of x
+        shape = (*shape[:len(shape) - x.ndim], *x.shape)
     return np.broadcast_to(x, shape)
 
 

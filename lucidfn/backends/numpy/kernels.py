@@ -55,6 +55,7 @@ KERNELS: dict[Primitive, Callable[..., Any]] = {
     ops.integer_pow: ew.integer_pow, ops.rsqrt: ew.rsqrt, ops.relu: ew.relu, ops.clamp: ew.clamp,
     ops.select: ew.select, ops.convert: ew.convert, ops.bitcast: ew.bitcast,
     ops.copy: lambda x: x, ops.stop_gradient: lambda x: x,
+    ops.checkpoint_name: lambda x, name: x,
     ops.real: ew.real, ops.imag: ew.imag, ops.complex_: ew.complex_parts,
     ops.eq: ew.eq, ops.ne: ew.ne,
     ops.shift_left: ew.shift_left, ops.shift_right_logical: ew.shift_right_logical,

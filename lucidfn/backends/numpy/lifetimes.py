@@ -85,7 +85,6 @@ class _Reader:
     names: dict[Var, str] = field(default_factory=dict)
     layouts: dict[Any, Any] = field(default_factory=dict)  # arrays without memory of their own
     live: int = 0
-    phases: int = 0
 
     def read(self, name: str) -> Lifetimes:
         """Lifetimes of the function of this name."""
@@ -135,7 +134,7 @@ class _Reader:
             names = [t.id for t in (target.elts if isinstance(target, ast.Tuple) else [target])
                      if isinstance(t, ast.Name)]
             self.assign(names, line.value, eqn)
-        return Step(eqn, self.live - before, self.scratch(eqn), 0, self.live)
+        return Step(eqn, self.live - before, self.scratch(eqn, line.value), 0, self.live)
 
     # ------------------------------------------------------------------ buffers
 
@@ -172,6 +171,9 @@ class _Reader:
         out = next((k.value for k in value.keywords if k.arg == "out"), None)
         if isinstance(out, ast.Name):
             return {0: self.holds[out.id]}
+        if isinstance(value.func, ast.Name) and value.func.id in ("put", "update_block") and \
+                isinstance(value.args[0], ast.Name):
+            return {0: self.holds[value.args[0].id]}
         if eqn.primitive is not blocks:
             first = value.args[0] if value.args else None
             going_on = self.going_on and isinstance(first, ast.Name) and first.id in self.sums
@@ -202,16 +204,16 @@ class _Reader:
 
     # ------------------------------------------------------------------ inside an equation
 
-    def scratch(self, eqn: Equation) -> int:
+    def scratch(self, eqn: Equation, value: ast.expr) -> int:
         """Bytes that an equation needs while it runs, beside its operands and results."""
         if eqn.primitive is blocks:
-            return self.phase_scratch(eqn.params["loops"])
+            function = value.args[0].id  # type: ignore[attr-defined]
+            return self.phase_scratch(eqn.params["loops"], function.removeprefix("rows"))
         plans = [lifetimes_of(compile_program(p)) for _, p in eqn.programs()]
         return max([max(p.made - p.outputs, 0) for p in plans], default=0)
 
-    def phase_scratch(self, loops: Sequence[Loop]) -> int:
+    def phase_scratch(self, loops: Sequence[Loop], number: str) -> int:
         """What the threads of a phase have at once: values of one block each, and their sums."""
-        number, self.phases = self.phases, self.phases + 1
         most = 0
         for which, loop in enumerate(loops):
             name = f"block{number}{letters(which) if len(loops) > 1 else ''}"
@@ -244,8 +246,9 @@ def sum_bytes(loop: Loop) -> int:
 def stand_in(t: Any) -> np.ndarray:
     """An array of this shape, with the strides that it would have, over memory of one element."""
     dtype = np.dtype(f"V{t.dtype.itemsize}")
-    strides = np.cumprod([1, *reversed(t.shape[1:])])[::-1] * dtype.itemsize if t.shape else ()
-    return as_strided(np.empty((), dtype), t.shape, tuple(strides))
+    shape = tuple(map(abs, t.shape))  # a size that is not known before the run counts as 1
+    strides = np.cumprod([1, *reversed(shape[1:])])[::-1] * dtype.itemsize if shape else ()
+    return as_strided(np.empty((), dtype), shape, tuple(strides))
 
 
 def can_view(x: np.ndarray, shape: tuple[int, ...]) -> bool:

@@ -22,32 +22,34 @@ from lucidfn.passes import unfold
 SMALL = 1 << 18  # bytes that a phase without products writes, for it to be worth its threads
 # Below this much work on rows, threads and blocks cost more than they save.
 WORTH = 500_000  # nanoseconds on one thread, as `Rows.time` estimates them
+# In the body of a loop, whose next step waits for the last thread, so many times that.
+STEP = 4
 
 
-def in_blocks(program: Program, threads: int) -> Program:
+def in_blocks(program: Program, threads: int, *, in_loop: bool = False) -> Program:
     """The program with its phases as equations; the same program if it has none worth it."""
-    program, rows = with_checkpoints(program)
+    program, rows = with_checkpoints(program, WORTH * STEP if in_loop else WORTH)
     equations = program.equations if rows is None else arrange(program, rows, threads)
     equations = flatten_elementwise(equations, program.outputs, threads)
     return program.replace(equations=equations)
 
 
-def with_checkpoints(program: Program) -> tuple[Program, Rows | None]:
+def with_checkpoints(program: Program, worth: int) -> tuple[Program, Rows | None]:
     """The program and its rows. What is computed again for a checkpoint is part of the phase if
     there is one alone; with several, the first would compute it and keep it till the last.
     """
     unfolded = unfold(program)
     if unfolded is not program:
-        rows = choose_rows(unfolded)
+        rows = choose_rows(unfolded, worth)
         if rows is not None and len(rows.phases) == 1:
             return unfolded, rows
-    return program, choose_rows(program)
+    return program, choose_rows(program, worth)
 
 
-def choose_rows(program: Program) -> Rows | None:
+def choose_rows(program: Program, worth: int) -> Rows | None:
     """The rows that cover most of the program; None if they cover little."""
     shares = shares_of(program)
-    if sum([s.time for s in shares]) < WORTH:
+    if sum([s.time for s in shares]) < worth:
         return None
     total = sum([s.products for s in shares])
     best: Rows | None = None
@@ -56,7 +58,7 @@ def choose_rows(program: Program) -> Rows | None:
             best = found
         if found.products == total > 0:
             break
-    return best if best is not None and best.time >= WORTH else None
+    return best if best is not None and best.time >= worth else None
 
 
 def candidates(program: Program, shares: Sequence[Share]) -> Iterator[Rows]:

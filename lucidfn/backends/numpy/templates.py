@@ -14,8 +14,12 @@ import numpy as np
 from lucidfn import ops
 from lucidfn.backends.numpy import sums
 from lucidfn.backends.numpy.blocks import blocks
+from lucidfn.backends.numpy.control import write_scan
 from lucidfn.backends.numpy.elementwise import is_plain_zero
+from lucidfn.backends.numpy.in_place import take, takes_one
+from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.backends.numpy.phases import write_blocks
+from lucidfn.control.scan import scan
 from lucidfn.core.ir import Equation, Literal
 from lucidfn.core.primitive import Primitive
 from lucidfn.types import bfloat16
@@ -56,7 +60,7 @@ def _dot(w: Any, eqn: Equation, args: list[str]) -> str | None:
             x.type.dtype not in plain or type(x) is Literal or type(y) is Literal:
         return None
     left = args[0] if cx[0] == 1 else f"{args[0]}.T"
-    right = args[1] if cy[0] == 0 else f"{args[1]}.T"
+    right = args[1] if cy[0] == 0 else w.turned.get(y) or f"{args[1]}.T"
     return f"{left}.dot({right})"  # for matrices the same product as matmul, called faster
 
 
@@ -92,6 +96,31 @@ def _select(w: Any, eqn: Equation, args: list[str]) -> str | None:
     return f"{w.name_of(np.where, 'where')}({', '.join(args)})"
 
 
+def _split(w: Any, eqn: Equation, args: list[str]) -> str:
+    """Slices, one after another."""
+    before, at, parts = ":, " * eqn.params["axis"], 0, []
+    for n in eqn.params["sizes"]:
+        parts.append(f"{args[0]}[{before}{at}:{at + n}]")
+        at += n
+    return f"({', '.join(parts)},)"
+
+
+def _gather(w: Any, eqn: Equation, args: list[str]) -> str | None:
+    """One place by an index: quicker than by arrays of them."""
+    if not takes_one(eqn):
+        return None
+    params = [f"{k}={w.value(v, k)}" for k, v in eqn.params.items()]
+    return f"{w.name_of(take, 'take')}({', '.join([*args, *params])})"
+
+
+def _dynamic_slice(w: Any, eqn: Equation, args: list[str]) -> str | None:
+    """In a loop a copy, so that the carry that it is taken from may be updated in place."""
+    if not w.in_loop:
+        return None
+    kernel = w.name_of(KERNELS[ops.dynamic_slice], "dynamic_slice")
+    return f"{kernel}({', '.join(args)}, sizes={eqn.params['sizes']}).copy()"
+
+
 def _same(w: Any, eqn: Equation, args: list[str]) -> str:
     return args[0]
 
@@ -99,7 +128,9 @@ def _same(w: Any, eqn: Equation, args: list[str]) -> str:
 TEMPLATES: dict[Primitive, Callable[[Any, Equation, list[str]], str | None]] = {
     ops.reshape: _method("{0}.reshape({shape})"), ops.permute: _method("{0}.transpose({order})"),
     ops.dot_general: _dot, ops.convert: _convert, ops.slice_: _slice, ops.full: _full,
-    blocks: write_blocks, ops.select: _select, ops.copy: _same, ops.stop_gradient: _same,
+    blocks: write_blocks, scan: write_scan, ops.select: _select, ops.copy: _same,
+    ops.stop_gradient: _same, ops.gather: _gather, ops.dynamic_slice: _dynamic_slice,
+    ops.split: _split,
     ops.reduce_sum: _sum, ops.reduce_prod: _reduction(np.multiply),
     ops.reduce_max: _reduction(np.maximum), ops.reduce_min: _reduction(np.minimum),
 }

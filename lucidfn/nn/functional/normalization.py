@@ -16,6 +16,7 @@ from lucidfn import ops
 from lucidfn.api.custom import custom_vmap
 from lucidfn.array import as_raw, to_dtype, unwrap, wrap
 from lucidfn.core.trace import shape_of, type_of
+from lucidfn.lax.collectives import axis_size, pmean
 from lucidfn.numpy.elementwise import lift
 from lucidfn.numpy.norms import vector_norm
 from lucidfn.types import float32, kind_of
@@ -62,11 +63,12 @@ def _mean(raw: Any, axes: Axes, keep: bool = True) -> Any:
     return ops.div(total, float(math.prod([shape[i] for i in axes])))
 
 
-def _centred(raw: Any, axes: Axes) -> tuple[Any, Any, Any]:
-    """mean, x - mean, and the mean of its square."""
-    mean = _mean(raw, axes)
+def _centred(raw: Any, axes: Axes, axis_name: Any = None) -> tuple[Any, Any, Any]:
+    """mean, x - mean, and the mean of its square; over all lanes of a named axis too."""
+    over = (lambda x: x) if axis_name is None else lambda x: unwrap(pmean(wrap(x), axis_name))
+    mean = over(_mean(raw, axes))
     away = ops.sub(raw, mean)
-    return mean, away, _mean(ops.square(away), axes)
+    return mean, away, over(_mean(ops.square(away), axes))
 
 
 def _standardised(raw: Any, axes: Axes, eps: float) -> Any:
@@ -133,12 +135,13 @@ def _refuse(axis_size: int, in_batched: Any, x: Any) -> Any:
 
 def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
                bias: Any = None, training: bool = False, momentum: Any = 0.1,
-               eps: float = 1e-5) -> tuple[Any, tuple[Any, Any]]:
+               eps: float = 1e-5, axis_name: Any = None) -> tuple[Any, tuple[Any, Any]]:
     """(y, (running_mean, running_var)): x [N, *space, C] standardised for each channel.
 
     In training, and where no running statistics are given, by the mean and the biased variance of
     the batch; otherwise by the running ones. Training moves these by `momentum` towards the mean
     and the unbiased variance of the batch; they carry no derivative. All vectors are [C].
+    With `axis_name` the batch is that of all lanes of the vmap of that name.
     ValueError for a batch with one value for each channel, or with one example inside vmap.
     Ioffe and Szegedy, "Batch normalization" (2015); PyTorch's conventions.
 
@@ -156,15 +159,15 @@ def batch_norm(x: Any, running_mean: Any = None, running_var: Any = None, weight
         y = _by_running("batch_norm", x, weight, bias, running_mean, running_var, eps)
         return y, (running_mean, running_var)
     axes = tuple(range(raw.ndim - 1))
-    count = math.prod(raw.shape[:-1])
+    count = math.prod(raw.shape[:-1]) * (1 if axis_name is None else axis_size(axis_name))
     if count <= 1:
         raise ValueError(f"batch_norm got x {type_of(raw)} and batch statistics to compute: it "
                          "needs more than one value for each channel. Inside vmap over examples "
                          "a batch has one: call it outside of vmap, or with train=False")
-    if raw.shape[0] == 1:
+    if raw.shape[0] == 1 and axis_name is None:
         x = _whole_batch(x)
     x, weight, bias, dtype, weak = _operands("batch_norm", x, weight, bias)
-    mean, away, variance = _centred(x, axes)
+    mean, away, variance = _centred(x, axes, axis_name)
     scale = ops.rsqrt(ops.add(variance, float(eps)))
     # The weight goes into the small factor, so that x is multiplied once.
     y = _affine(ops.mul(away, scale if weight is None else ops.mul(scale, weight)), None, bias)

@@ -1,7 +1,7 @@
 """Recurrent networks: one step of each cell, and a layer in one direction over all time steps.
 
 Over time, data is [T, B, C]: x[t] is one batch. The input projection of all steps is one matrix
-product, done before the loop; `scan_time` is the loop. Gates stand side by side in the last axis of
+product, done before the loop, a `lax.scan`. Gates stand side by side in the last axis of
 the weights, in PyTorch's order: i, f, g, o (LSTM) and r, z, n (GRU).
 """
 
@@ -14,6 +14,7 @@ import lucidfn.numpy as lnp
 from lucidfn import ops, tree
 from lucidfn.array import typeof, unwrap, wrap
 from lucidfn.errors import ShapeError
+from lucidfn.lax import scan
 from lucidfn.nn.functional.activations import relu, sigmoid
 from lucidfn.types import is_inexact
 
@@ -22,32 +23,13 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 # ------------------------------------------------------------------ time
 
-
-def scan_time(step: Step, carry: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
-    """step(carry, x) -> (carry, y) for each x along axis 0 of the arrays of xs, one after another.
-
-    Returns the last carry and the ys stacked along axis 0. With `reverse` the steps run from the
-    last x to the first, and each y stays at the place of its x.
-    """
-    leaves, treedef = tree.flatten(xs)
-    rows = list(zip(*[[wrap(row) for row in ops.unstack(unwrap(x), 0)] for x in leaves],
-                    strict=True))
-    ys = []
-    for row in reversed(rows) if reverse else rows:
-        carry, y = step(carry, tree.unflatten(treedef, row))
-        ys.append(y)
-    if reverse:
-        ys.reverse()
-    return carry, tree.map(lambda *parts: lnp.stack(parts), *ys)
-
-
 def over_time(step: Step, carry: Any, xs: Any, reverse: bool, lengths: Any) -> tuple[Any, Any]:
-    """`scan_time` of sequences of these lengths [B]; the carry is a tree of [B, H], y is [B, H].
+    """`lax.scan` of sequences of these lengths [B]; the carry is a tree of [B, H], y is [B, H].
 
     Beyond the end of a sequence its carry stays as it is and y is 0.
     """
     if lengths is None:
-        return scan_time(step, carry, xs, reverse)
+        return scan(step, carry, xs, reverse=reverse)
 
     def masked(carry: Any, x: Any) -> tuple[Any, Any]:
         inside, x = x
@@ -56,7 +38,7 @@ def over_time(step: Step, carry: Any, xs: Any, reverse: bool, lengths: Any) -> t
         return kept, lnp.where(inside, y, lnp.zeros_like(y))
 
     time = lnp.arange(xs.shape[0])[:, None, None]
-    return scan_time(masked, carry, (time < lnp.asarray(lengths)[:, None], xs), reverse)
+    return scan(masked, carry, (time < lnp.asarray(lengths)[:, None], xs), reverse=reverse)
 
 
 # ------------------------------------------------------------------ cells

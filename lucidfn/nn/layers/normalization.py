@@ -8,6 +8,7 @@ from typing import Any
 
 import lucidfn.numpy as lnp
 from lucidfn.array import typeof
+from lucidfn.lax.collectives import axis_size
 from lucidfn.nn.functional import normalization as f
 from lucidfn.nn.layer import Layer, Params, State
 
@@ -85,9 +86,25 @@ class _Running(Layer):
 
 
 class _BatchNorm(_Running):
+    axis_name: Any = None
+
     def init_state(self) -> State:
         state = super().init_state()
         return {**state, "num_batches_tracked": lnp.zeros((), "int32")} if state else state
+
+    def normalised(self, params: Params, state: State, x: Any, train: bool) -> tuple[Any, State]:
+        # A lane of a named axis may be one example.
+        alone = self.axis_name is not None and typeof(x).ndim == self.least_rank - 1
+        x = x[None] if alone else x
+        self.check(x)
+        lanes = 1 if self.axis_name is None or not train else axis_size(self.axis_name)
+        y, state = self.by_batch(params, state, x, train, lanes)
+        return (y[0] if alone else y), state
+
+    @property
+    def least_rank(self) -> int:
+        """The number of axes of a batch, at least."""
+        return len(self.layout.split())
 
     def check(self, x: Any) -> None:
         """LayerError unless x fits the layer."""
@@ -100,21 +117,24 @@ class _BatchNorm(_Running):
                 "train=False and x[None]")
         self.expect(x, self.layout, self.num_features)
 
-    def normalised(self, params: Params, state: State, x: Any, train: bool) -> tuple[Any, State]:
-        self.check(x)
+    def by_batch(self, params: Params, state: State, x: Any, train: bool,
+                 lanes: int = 1) -> tuple[Any, State]:
+        """Normalised by the statistics of the batch in training, of which x is one of `lanes`."""
         weight, bias = self.vectors(params)
         mean, var = self.statistics(state)
-        if train and math.prod(typeof(x).shape[:-1]) <= 1:
+        if train and math.prod(typeof(x).shape[:-1]) * lanes <= 1:
             raise self.error(f"got x {typeof(x)} in training; statistics of the batch need more "
                              "than one value for each channel. Inside vmap over examples a batch "
                              "has one example: call the layer outside of vmap, or with train=False")
         if not (train and self.track_running_stats):
-            y, _ = f.batch_norm(x, mean, var, weight, bias, False, eps=self.eps)
+            name = self.axis_name if train else None
+            y, _ = f.batch_norm(x, mean, var, weight, bias, False, eps=self.eps, axis_name=name)
             return y, state
         count = self.need_state(state, "num_batches_tracked") + 1
         # Without momentum: the average of the statistics of all batches.
         momentum = 1.0 / count.astype(mean.dtype) if self.momentum is None else self.momentum
-        y, (mean, var) = f.batch_norm(x, mean, var, weight, bias, True, momentum, self.eps)
+        y, (mean, var) = f.batch_norm(x, mean, var, weight, bias, True, momentum, self.eps,
+                                      self.axis_name)
         return y, {**state, "running_mean": mean, "running_var": var, "num_batches_tracked": count}
 
 
@@ -124,10 +144,13 @@ class BatchNorm1d(_BatchNorm):
     Training uses the mean and biased variance of the batch and moves the state: running_mean and
     running_var (unbiased) go `momentum` of the way to those of the batch, or average all batches if
     momentum is None. Otherwise the state is used; with track_running_stats=False always the batch.
-    weight and bias are [C]. Ioffe and Szegedy, "Batch normalization" (2015); PyTorch's conventions.
+    weight and bias are [C]. In training inside `lf.vmap(..., axis_name=...)` a layer with that
+    axis_name uses the statistics of all lanes together; a lane may be one example.
+    Ioffe and Szegedy, "Batch normalization" (2015); PyTorch's conventions.
     """
 
     layout = "N L C"
+    least_rank = 2  # type: ignore[assignment]
 
     def check(self, x: Any) -> None:
         """LayerError unless x fits the layer."""
