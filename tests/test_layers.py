@@ -22,7 +22,8 @@ LAYERS = {
     5: {"passes"},
     6: {"backends"},
     7: {"array", "api", "testing", "debug", "device"},
-    8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend", "einops"},
+    8: {"numpy", "lax", "random", "scipy", "flatten_util", "extend", "einops",
+        "implicit", "ode"},
     9: {"nn", "optim", "data", "io", "viz", "info"},
     10: {"models"},
 }

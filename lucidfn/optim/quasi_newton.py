@@ -28,6 +28,7 @@ from lucidfn.optim.base import (
     with_state,
 )
 from lucidfn.optim.transforms import scale, scale_by_learning_rate
+from lucidfn.scipy.optimize.line_search import Point, search
 from lucidfn.types import float32, float64
 
 # ------------------------------------------------------------------ trees as vectors
@@ -144,27 +145,6 @@ def _two_loops(state: LbfgsState, g: Any, start: Any) -> Any:
 
 # ------------------------------------------------------------------ the line search
 
-class Point(NamedTuple):
-    """A step size with the value and the slope there."""
-
-    at: Any
-    value: Any
-    slope: Any
-
-
-class Search(NamedTuple):
-    """A line search under way: the best point so far, the other end of the bracket (at infinity
-    while there is none), the next step size, the gradient at the best point, and whether it holds
-    the conditions."""
-
-    low: Point
-    high: Point
-    next: Any
-    grad: Any
-    done: Any
-    evaluations: Any
-
-
 class LinesearchState(NamedTuple):
     """The step size, the value and the gradient that the last line search ended with, how often it
     evaluated the function, and whether both conditions hold there."""
@@ -185,8 +165,7 @@ def scale_by_zoom_linesearch(max_linesearch_steps: int = 20, slope_rtol: float =
     shrinks to at most curv_rtol of itself (Nocedal and Wright, algorithms 3.5 and 3.6, with cubic
     interpolation; where rounding hides the fall, the approximate condition of Hager and Zhang, SIAM
     J. Optim. 16, 2005). update needs value=, grad= and value_fn=, a function of the parameters
-    alone. Un-jitted the search stops when it is done. Within a jitted function all
-    max_linesearch_steps evaluations run, and those after the end change nothing. Without
+    alone. The search stops when it is done, after max_linesearch_steps evaluations at most. Without
     convergence it ends at the best point it has seen, which may be the start.
     """
     if isinstance(max_linesearch_steps, bool) or not isinstance(max_linesearch_steps, int) \
@@ -217,7 +196,7 @@ def scale_by_zoom_linesearch(max_linesearch_steps: int = 20, slope_rtol: float =
                      lnp.dot(g, along))
         # Without parameters there is nothing to search.
         most = max_linesearch_steps if along.size else 0
-        found = _search(slope_at, zero, g, initial_step, most, slope_rtol, curv_rtol)
+        found = search(slope_at, zero, g, initial_step, most, slope_rtol, curv_rtol)
         rate = found.low.at
         state = LinesearchState(rate, found.low.value, _unvector(found.grad, params),
                                 found.evaluations, found.done)
@@ -238,71 +217,6 @@ def _slopes(value_fn: Callable[[Any], Any], params: Any, updates: Any,
         return lnp.asarray(value).astype(along.dtype), lnp.dot(g, along), g
 
     return at
-
-
-def _search(slope_at: Callable[[Any], tuple[Any, Any, Any]], zero: Point, grad: Any,
-            initial: float, most: int, c1: float, c2: float) -> Search:
-    far = Point(lnp.full_like(zero.at, float("inf")), zero.value, zero.slope)
-    # Where the direction does not descend there is nothing to search.
-    search = Search(zero, far, lnp.full_like(zero.at, initial), grad, zero.slope >= 0,
-                    lnp.zeros((), "int32"))
-    for _ in range(most):
-        known = not isinstance(unwrap(search.done), Tracer)
-        if known and bool(search.done):
-            break
-        value, slope, g = slope_at(search.next)
-        moved = _advanced(search, Point(search.next, value, slope), g, zero, c1, c2)
-        search = moved if known else tree.map(
-            lambda new, old: lnp.where(search.done, old, new), moved, search)
-    return search._replace(done=search.done & (zero.slope <= 0))
-
-
-def _advanced(search: Search, new: Point, grad: Any, zero: Point, c1: float, c2: float) -> Search:
-    """The search after one more evaluation. While the far end is at infinity this looks for a
-    bracket, and within one it zooms in: the rules are the same."""
-    low, high = search.low, search.high
-    falls = (new.value <= zero.value + c1 * new.at * zero.slope) & (
-        (new.value < low.value) | (low.at == 0))
-    noise = 8 * float(lnp.finfo(zero.value.dtype).eps) * lnp.abs(zero.value)
-    close = (new.value <= zero.value + noise) & (new.slope <= (2 * c1 - 1) * zero.slope)
-    flat = lnp.abs(new.slope) <= -c2 * zero.slope
-    good = lnp.isfinite(new.slope) & (falls | close & flat)
-    # Uphill towards the far end: the minimum is behind, between here and the old best point.
-    behind = good & (new.slope * (high.at - low.at) >= 0)
-    pick = lambda c, a, b: Point(*[lnp.where(c, x, y) for x, y in zip(a, b, strict=True)])
-    best, other = pick(good, new, low), pick(behind, low, pick(good, high, new))
-    step = _next_step(best, other, low, search.next)
-    return Search(best, other, step, lnp.where(good, grad, search.grad), good & flat,
-                  search.evaluations + 1)
-
-
-def _next_step(low: Point, high: Point, before: Point, last: Any) -> Any:
-    """The minimum of the cubic through both ends, kept off them; without a bracket, beyond."""
-    open_ended = lnp.isinf(high.at)
-    end = Point(*[lnp.where(open_ended, b, h) for b, h in zip(before, high, strict=True)])
-    guess = _cubic_minimum(low, end)
-    width = lnp.where(open_ended, 1.0, high.at - low.at)
-    a, b = low.at + 0.1 * width, low.at + 0.9 * width
-    inside = lnp.clip(guess, lnp.minimum(a, b), lnp.maximum(a, b))
-    inside = lnp.where(lnp.isnan(guess), low.at + 0.5 * width, inside)
-    beyond = lnp.clip(lnp.where(lnp.isnan(guess), 4.0 * last, guess), 2.0 * last, 10.0 * last)
-    return lnp.where(open_ended, beyond, inside)
-
-
-def _cubic_minimum(a: Point, b: Point) -> Any:
-    """The minimum of the cubic with these values and slopes; NaN where it has none.
-
-    Nocedal and Wright, equation 3.59.
-    """
-    d = a.at - b.at
-    safe = lnp.where(d == 0, 1.0, d)
-    d1 = b.slope + a.slope - 3.0 * (b.value - a.value) / -safe
-    square = d1 * d1 - a.slope * b.slope
-    d2 = lnp.sign(d) * lnp.sqrt(lnp.maximum(square, 0.0))
-    bottom = a.slope - b.slope + 2.0 * d2
-    at = a.at - d * (a.slope + d2 - d1) / lnp.where(bottom == 0, 1.0, bottom)
-    fit = (square >= 0) & (bottom != 0) & (d != 0) & lnp.isfinite(at)
-    return lnp.where(fit, at, float("nan"))
 
 
 # ------------------------------------------------------------------ the optimizer

@@ -1,9 +1,10 @@
-"""The parts of SciPy that are functions of arrays: `special`, `stats`, `linalg`."""
+"""The parts of SciPy that are functions of arrays: `special`, `stats`, `linalg`, `optimize`,
+`sparse`."""
 
 import importlib
 from typing import Any
 
-_SUBPACKAGES = ("linalg", "special", "stats")
+_SUBPACKAGES = ("linalg", "optimize", "sparse", "special", "stats")
 
 
 def __getattr__(name: str) -> Any:
