@@ -8,10 +8,16 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import core, kernels, report, scaling, training
+from benchmarks import control, core, kernels, report, scaling, training
 from benchmarks.harness import Row, run
 
-GROUPS = {"core": core, "training": training, "kernels": kernels, "scaling": scaling}
+GROUPS = {
+    "core": core,
+    "training": training,
+    "kernels": kernels,
+    "control": control,
+    "scaling": scaling,
+}
 QUICK = 3  # rounds
 RESULTS = Path(__file__).parent / "results"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

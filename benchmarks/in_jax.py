@@ -14,6 +14,7 @@ from jax import lax
 
 from benchmarks import plain, samplers
 from benchmarks.harness import Prepared, once, timed
+from benchmarks.loops import Length, Updates
 from benchmarks.workloads import Outputs, Workload, mean_of, normal, weights, weights_from_outside
 
 
@@ -191,11 +192,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def named_kernel(name: str, make: Callable[[], tuple[np.ndarray, ...]]) -> Prepared:
-    jitted = jax.jit(FUNCTIONS[name])
-    args = tuple(map(jnp.asarray, make()))
+def kernel(function: Callable[..., Any], *data: Any) -> Prepared:
+    jitted = jax.jit(function)
+    args = jax.tree.map(jnp.asarray, data)
     call = lambda: jax.block_until_ready(jitted(*args))
     return Prepared(samplers.calls(call), lambda: arrays(jax.tree.leaves(call())))
+
+
+def named_kernel(name: str, make: Callable[[], tuple[np.ndarray, ...]]) -> Prepared:
+    return kernel(FUNCTIONS[name], *make())
 
 
 def tree_of_scalars(size: int) -> Prepared:
@@ -212,3 +217,27 @@ def dropout_mask(size: int, impl: str) -> Prepared:
     return Prepared(
         samplers.calls(call), lambda: [mean_of(np.asarray(call()))]
     )
+
+
+def looped(work: Any) -> Prepared:
+    return kernel(work.make(jax), *work.data())
+
+
+def updates(work: Updates) -> Prepared:
+    jitted = jax.jit(work.make(jax), donate_argnums=0)
+    start, *rows = map(jnp.asarray, work.data())
+    fresh = lambda: copied(start)
+    step = lambda carry: jitted(carry, *rows)
+    sample = samplers.training(fresh, step, jax.block_until_ready)
+    return Prepared(sample, lambda: [np.asarray(step(fresh()))[:: work.apart]])
+
+
+def compile_loop(work: Length) -> Prepared:
+    args = tuple(map(jnp.asarray, work.data()))
+
+    def compile():
+        function, tag = work.make(jax), next(_fresh)
+        unseen = lambda *args: function(*args) if tag >= 0 else None
+        return jax.jit(unseen).lower(*args).compile()
+
+    return Prepared(once(compile))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks import samplers
 from benchmarks.harness import Prepared
+from benchmarks.loops import Recurrent
 from benchmarks.workloads import (
     Arrays,
     Outputs,
@@ -350,3 +351,22 @@ def dropout_mask(size: int, inplace: bool = False) -> Prepared:
     keep = torch.full((size,), 0.9)
     call = lambda: torch.empty(size).bernoulli_(0.9) if inplace else torch.bernoulli(keep)
     return Prepared(samplers.calls(call), lambda: [mean_of(call().numpy())])
+
+
+# loops
+
+
+def recurrent(work: Recurrent) -> Prepared:
+    """PyTorch's own layer, over sequences [steps, batch, inputs]."""
+    layer = {"rnn": nn.RNN, "lstm": nn.LSTM}[work.kind](work.inputs, work.hidden)
+    params, xs, g = work.data()
+    layer.load_state_dict(to_torch({f"{name}_l0": a for name, a in params.items()}))
+    names, leaves = zip(*layer.named_parameters(), strict=True)
+    xs, g = torch.from_numpy(xs), torch.from_numpy(g)
+    call = with_gradient(lambda *_: layer(xs)[0], g, *leaves)
+
+    def outputs() -> list[Any]:
+        ys, *slopes = call()
+        return [ys.numpy(), from_torch(dict(zip(names, slopes, strict=True)))]
+
+    return Prepared(samplers.calls(call), outputs)

@@ -12,6 +12,7 @@ import lucidfn as lf
 import lucidfn.numpy as lnp
 from benchmarks import samplers
 from benchmarks.harness import Prepared, once, timed
+from benchmarks.loops import Length, Updates
 from benchmarks.workloads import Arrays, Outputs, Workload, mean_of, normal
 from lucidfn import models, nn, optim, random, tree
 
@@ -188,9 +189,9 @@ def optimizer(work: Workload) -> Prepared:
     return Prepared(sample, lambda: [by_name(step(*fresh(), grads)[0])])
 
 
-def kernel(function: Callable[..., Any], *data: np.ndarray) -> Prepared:
+def kernel(function: Callable[..., Any], *data: Any) -> Prepared:
     jitted = lf.jit(function)
-    args = tuple(map(lnp.asarray, data))
+    args = tree.map(lnp.asarray, data)
     call = lambda: jitted(*args)
     return Prepared(samplers.calls(call), lambda: [np.asarray(a) for a in tree.leaves(call())])
 
@@ -235,3 +236,28 @@ def dropout_mask(size: int, impl: str) -> Prepared:
     return Prepared(
         samplers.calls(lambda: draw(key)), lambda: [mean_of(np.asarray(draw(key)))]
     )
+
+
+def looped(work: Any) -> Prepared:
+    """A program of `loops`, jitted."""
+    return kernel(work.make(lf), *work.data())
+
+
+def updates(work: Updates) -> Prepared:
+    """The array is donated: it is the memory of the result."""
+    jitted = lf.jit(work.make(lf), donate_argnums=0)
+    start, *rows = map(lnp.asarray, work.data())
+    fresh = lambda: lnp.array(start, copy=True)
+    sample = samplers.training(fresh, lambda carry: jitted(carry, *rows))
+    return Prepared(sample, lambda: [np.asarray(jitted(fresh(), *rows))[:: work.apart]])
+
+
+def compile_loop(work: Length) -> Prepared:
+    args = tuple(map(lnp.asarray, work.data()))
+
+    def compile():
+        function, tag = work.make(lf), next(_fresh)
+        unseen = lambda *args: function(*args) if tag >= 0 else None
+        return lf.jit(unseen).lower(*args).compile()
+
+    return Prepared(once(compile), note=lambda: f"{work.steps:,} steps")

@@ -5,7 +5,9 @@ from __future__ import annotations
 _PRINT = "text for people; the format is our own"
 _FILES = "reads or writes files and foreign memory: tests/test_creation.py"
 _TYPE = "a type, not a function"
+_LANES = "works inside vmap only: tests/parity/test_collectives.py"
 
+_PROGRAMS = "takes functions: tests/parity/test_control.py, test_control_branches.py"
 NOT_COMPARED: dict[str, str] = {
     "numpy.array_repr": _PRINT, "numpy.array_str": _PRINT, "numpy.set_printoptions": _PRINT,
     "numpy.get_printoptions": _PRINT, "numpy.printoptions": _PRINT,
@@ -15,4 +17,9 @@ NOT_COMPARED: dict[str, str] = {
     "numpy.einsum_path": "the order of contraction is our own; einsum is compared",
     "lax.DotDimensionNumbers": _TYPE, "lax.PrecisionLike": _TYPE,
     "lax.ConvGeneralDilatedDimensionNumbers": _TYPE,
+    **dict.fromkeys([f"lax.{name}" for name in (
+        "psum pmean pmax pmin psum_scatter all_gather all_to_all ppermute pshuffle pswapaxes "
+        "axis_index axis_size").split()], _LANES),
+    **dict.fromkeys([f"lax.{name}" for name in (
+        "associative_scan cond fori_loop map scan switch while_loop").split()], _PROGRAMS),
 }

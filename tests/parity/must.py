@@ -10,6 +10,7 @@ def words(text: str) -> list[str]:
 TOP = words("""
     grad value_and_grad vjp jvp jacfwd jacrev jacobian hessian hvp vmap jit linearize
     linear_transpose make_ir make_jaxpr eval_shape ShapeDtypeStruct typeof checkpoint remat
+    jet ggnvp checkpoint_name checkpoint_policies saved_residuals print_saved_residuals
     closure_convert custom_jvp custom_vjp custom_gradient disable_jit debug_nans debug_infs
     default_dtype tree tree_util debug device_put device_get devices default_device
     default_backend block_until_ready clear_caches Array config named_call
@@ -77,13 +78,13 @@ METHODS = words("""
 
 AT = words("set add multiply divide power min max apply get")
 
-# The control flow of jax.lax (cond switch scan while_loop fori_loop map associative_scan) comes
-# with a package of its own.
 LAX = words("""
+    cond switch scan while_loop fori_loop map associative_scan
     select select_n stop_gradient
     add sub mul div neg pow integer_pow exp log log1p expm1 sin cos tanh logistic sqrt rsqrt square
     abs sign floor ceil round max min clamp rem eq ne lt le gt ge erf erfc erf_inv lgamma digamma
-    is_finite
+    is_finite psum pmean pmax pmin psum_scatter all_gather all_to_all ppermute pshuffle
+    axis_index axis_size
     convert_element_type full full_like iota broadcasted_iota broadcast_in_dim reshape squeeze
     expand_dims transpose rev concatenate pad slice slice_in_dim dynamic_slice dynamic_slice_in_dim
     dynamic_index_in_dim dynamic_update_slice dynamic_update_slice_in_dim
@@ -155,8 +156,7 @@ SHOULD: dict[str, list[str]] = {
         real imag complex conj cbrt exp2 tan asin acos atan atan2 sinh cosh asinh acosh atanh
         nextafter bitwise_and bitwise_or bitwise_xor bitwise_not shift_left shift_right_logical
         shift_right_arithmetic population_count clz reduce_precision optimization_barrier fft
-        rng_bit_generator psum pmean pmax pmin all_gather axis_index axis_size ppermute all_to_all
-        linalg
+        rng_bit_generator linalg
     """),
     "lucidfn.lax.linalg": words("cholesky eigh lu qr svd triangular_solve"),
     "lucidfn.random": words("""
