@@ -116,21 +116,25 @@ class Updates:
 
 @dataclass(frozen=True)
 class Length:
-    """The gradient of a scan of `steps` steps, which is recorded and compiled but not run."""
+    """A scan of `steps` steps, or its gradient, which is recorded and compiled but not run."""
 
     steps: int
+    gradient: bool = False
     hidden: int = 16
 
     def data(self) -> tuple[np.ndarray, ...]:
         return normal(self.hidden, self.hidden), normal(self.hidden, seed=1)
 
     def make(self, m: Any) -> Function:
-        def loss(w: Any, h: Any) -> Any:
+        def run(w: Any, h: Any) -> Any:
             step = lambda h, _: (m.numpy.tanh(h @ w), h[0])
-            h, ys = m.lax.scan(step, h, None, length=self.steps)
+            return m.lax.scan(step, h, None, length=self.steps)
+
+        def loss(w: Any, h: Any) -> Any:
+            h, ys = run(w, h)
             return m.numpy.sum(h) + m.numpy.sum(ys)
 
-        return m.grad(loss)
+        return m.grad(loss) if self.gradient else run
 
 
 @dataclass(frozen=True)
@@ -144,21 +148,20 @@ class Branches:
 
     def data(self) -> tuple[np.ndarray, ...]:
         taken = np.arange(self.rows) % 100 == 50
-        weights = normal(self.depth, self.width, self.width, seed=1) / self.width**0.5
-        return taken, normal(self.rows, self.width), weights
+        return taken, normal(self.rows, self.width), normal(self.width, self.width, seed=1) / 8
 
     def make(self, m: Any) -> Function:
-        def slow(x: Any, weights: Any) -> Any:
-            for i in range(self.depth):
-                x = m.numpy.tanh(x @ weights[i])
+        def slow(x: Any, w: Any) -> Any:
+            for _ in range(self.depth):
+                x = m.numpy.tanh(x @ w)
             return x
 
-        def fast(x: Any, weights: Any) -> Any:
+        def fast(x: Any, w: Any) -> Any:
             return 2.0 * x
 
-        def one(taken: Any, x: Any, weights: Any) -> Any:
+        def one(taken: Any, x: Any, w: Any) -> Any:
             if self.both:
-                return m.numpy.where(taken, slow(x, weights), fast(x, weights))
-            return m.lax.cond(taken, slow, fast, x, weights)
+                return m.numpy.where(taken, slow(x, w), fast(x, w))
+            return m.lax.cond(taken, slow, fast, x, w)
 
         return m.vmap(one, in_axes=(0, 0, None))

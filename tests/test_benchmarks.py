@@ -1,4 +1,4 @@
-"""The benchmarks of training: each workload builds, and compiled it computes what it does plainly.
+"""The benchmarks: each workload builds, and compiled it computes what it does plainly.
 
 Nothing is timed here, and no other library is needed.
 """
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import lucidfn as lf
+import lucidfn.numpy as lnp
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,55 @@ def test_kernels_and_the_optimizer_build(bench):
         ours.weights(workloads.TINY["mlp"])[0]
     )
     assert 0.85 < ours.dropout_mask(1000, "philox").outputs()[0] < 0.95
+
+
+LOOPS = {
+    "rnn": lambda loops: loops.Recurrent("rnn", 5, 2, 3, 4),
+    "lstm": lambda loops: loops.Recurrent("lstm", 5, 2, 3, 4),
+    "decay": lambda loops: loops.Decay(7),
+    "branches": lambda loops: loops.Branches(rows=60, width=3, depth=2),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_jitted_loop_is_the_plain_loop(bench, name):
+    harness, ours = load(bench, "harness"), load(bench, "ours")
+    work = LOOPS[name](load(bench, "loops"))
+    plain = work.make(lf)(*lf.tree.map(lnp.asarray, work.data()))
+    compiled = harness.flatten(ours.looped(work).outputs())
+    plain = [np.asarray(leaf) for leaf in lf.tree.leaves(plain)]
+    assert harness.disagreement(compiled, plain, 1e-5) is None
+
+
+def test_both_branches_give_what_one_gives(bench):
+    harness, ours, loops = (load(bench, name) for name in ("harness", "ours", "loops"))
+    one, both = (
+        ours.looped(loops.Branches(rows=60, width=3, depth=2, both=both)).outputs()
+        for both in (False, True)
+    )
+    assert harness.disagreement(one, both, 1e-6) is None
+
+
+def test_updates_are_the_same_in_arrays_of_any_size(bench):
+    ours, loops = load(bench, "ours"), load(bench, "loops")
+    few, many = (
+        ours.updates(loops.Updates(size, steps=50, places=10)).outputs()[0] for size in (10, 70)
+    )
+    want, xs = np.zeros(10, "float32"), loops.Updates(10, 50, 10).data()
+    for i, x in zip(*xs[1:], strict=True):
+        want[i] = np.float32(0.5) * want[i] + x
+    np.testing.assert_array_equal(few, want)
+    np.testing.assert_array_equal(many, want)
+
+
+def test_the_program_of_a_scan_does_not_grow_with_its_length(bench):
+    loops = load(bench, "loops")
+    texts = [
+        str(lf.make_ir(work.make(lf))(*map(lnp.asarray, work.data())))
+        for work in (loops.Length(10), loops.Length(1000))
+    ]
+    assert len({text.count("\n") for text in texts}) == 1
+    assert load(bench, "ours").compile_loop(loops.Length(10)).note() == "10 steps"
 
 
 def test_names_and_groups(bench):

@@ -8,6 +8,7 @@ _TYPE = "a type, not a function"
 _LANES = "works inside vmap only: tests/parity/test_collectives.py"
 
 _PROGRAMS = "takes functions: tests/parity/test_control.py, test_control_branches.py"
+_SOLVERS = "takes functions: tests/parity/test_implicit.py"
 NOT_COMPARED: dict[str, str] = {
     "numpy.array_repr": _PRINT, "numpy.array_str": _PRINT, "numpy.set_printoptions": _PRINT,
     "numpy.get_printoptions": _PRINT, "numpy.printoptions": _PRINT,
@@ -22,4 +23,5 @@ NOT_COMPARED: dict[str, str] = {
         "axis_index axis_size").split()], _LANES),
     **dict.fromkeys([f"lax.{name}" for name in (
         "associative_scan cond fori_loop map scan switch while_loop").split()], _PROGRAMS),
+    "lax.custom_root": _SOLVERS, "lax.custom_linear_solve": _SOLVERS,
 }

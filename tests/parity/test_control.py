@@ -169,7 +169,7 @@ def plans(depth: int) -> Any:
                      inner)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(plans(1))
 def test_random_nests_as_in_jax(plan: Any) -> None:
     compare(lambda s, w, xs: build(s, plan, w, xs), W[0], X[:3],

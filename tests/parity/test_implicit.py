@@ -209,6 +209,9 @@ def himmelblau(s: Side, x: Any) -> Any:
     return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
 
 
+MINIMA = {rosenbrock: [1.0, 1.0], himmelblau: [3.0, 2.0]}
+
+
 @pytest.mark.parametrize("method", ["BFGS", "l-bfgs-experimental-do-not-rely-on-this"])
 @pytest.mark.parametrize("f", [rosenbrock, himmelblau])
 def test_minimize(f: Callable[..., Any], method: str) -> None:
@@ -217,7 +220,11 @@ def test_minimize(f: Callable[..., Any], method: str) -> None:
                                             method=method, options={"gtol": 1e-8})
                         for s in (OURS, THEIRS)]
     assert set(theirs._fields) <= set(ours._fields)
-    assert bool(ours.success) and bool(theirs.success)
-    np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-7)
-    np.testing.assert_allclose(ours.fun, theirs.fun, atol=1e-12)
-    assert int(ours.nfev) <= 2 * int(theirs.nfev)
+    assert bool(ours.success)
+    np.testing.assert_allclose(ours.x, MINIMA[f], rtol=1e-7)
+    # JAX's L-BFGS does not find its way through Rosenbrock's valley: its line search gives up.
+    if f is himmelblau or method == "BFGS":
+        assert bool(theirs.success)
+        np.testing.assert_allclose(ours.x, theirs.x, rtol=1e-7)
+        np.testing.assert_allclose(ours.fun, theirs.fun, atol=1e-12)
+        assert int(ours.nfev) <= 2 * int(theirs.nfev)
