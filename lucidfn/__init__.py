@@ -29,13 +29,14 @@ from lucidfn.types import ShapeDtypeStruct
 __version__ = "0.1.0"
 
 # Loaded when they are first used, so that `import lucidfn` stays quick.
-_LAZY = ("debug", "einops", "errors", "extend", "flatten_util", "info", "lax", "models", "nn",
-         "ode", "optim", "random", "scipy", "testing", "tree_util")
+_LAZY = ("data", "debug", "einops", "errors", "extend", "flatten_util", "info", "io", "lax",
+         "models", "nn", "ode", "optim", "random", "scipy", "testing", "tree_util")
 _DEBUG = ("debug_nans", "debug_infs", "debug_key_reuse", "disable_jit", "default_dtype",
           "default_device", "pure_callback", "io_callback")
 _DEVICE = ("block_until_ready", "default_backend", "device_get", "device_put", "devices",
            "live_arrays")
 _IMPLICIT = ("fixed_point",)
+_FILES = ("Checkpointer", "load", "save")
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +48,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("lucidfn.device"), name)
     if name in _IMPLICIT:
         return getattr(importlib.import_module("lucidfn.implicit"), name)
+    if name in _FILES:
+        return getattr(importlib.import_module("lucidfn.io"), name)
     raise AttributeError(f"module 'lucidfn' has no attribute {name!r}")
 
 
@@ -54,5 +57,6 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "numpy", *(name for name in globals() if name.startswith("__"))])
 
 
-__all__ = [*_api_names, *_error_names, *_LAZY, *_DEBUG, *_DEVICE, *_IMPLICIT, "Array", "Equation",
-           "Literal", "Program", "ShapeDtypeStruct", "Var", "config", "tree", "typeof"]
+__all__ = [*_api_names, *_error_names, *_LAZY, *_DEBUG, *_DEVICE, *_IMPLICIT, *_FILES,
+           "Array", "Equation", "Literal", "Program", "ShapeDtypeStruct", "Var", "config", "tree",
+           "typeof"]

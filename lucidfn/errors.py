@@ -47,11 +47,15 @@ class FloatingPointNaNError(FloatingPointError):
     """`debug_nans` found the first equation that produced a NaN."""
 
 
+class CorruptFileError(ValueError):
+    """A file is damaged, truncated, or not of the format it should be."""
+
+
 class MissingRuleError(NotImplementedError):
     """A primitive lacks the rule that a transformation needs."""
 
 
-__all__ = ["ConcretizationTypeError", "DonatedArrayError", "FloatingPointNaNError", "KeyReuseError",
-           "LucidError", "MissingRuleError", "NonConcreteBooleanIndexError", "ShapeError",
-           "TracerArrayConversionError", "TracerBoolConversionError",
-           "TracerIntegerConversionError", "UnexpectedTracerError"]
+__all__ = ["ConcretizationTypeError", "CorruptFileError", "DonatedArrayError",
+           "FloatingPointNaNError", "KeyReuseError", "LucidError", "MissingRuleError",
+           "NonConcreteBooleanIndexError", "ShapeError", "TracerArrayConversionError",
+           "TracerBoolConversionError", "TracerIntegerConversionError", "UnexpectedTracerError"]

@@ -14,6 +14,7 @@ import io
 import linecache
 import re
 import sys
+import tempfile
 import types
 import warnings
 from collections.abc import Iterator
@@ -131,6 +132,7 @@ def rewrite(page: Path) -> None:
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     warnings.simplefilter("error")
-    for path in PAGES:
-        if not sys.argv[1:] or path.name in sys.argv[1:]:
-            rewrite(path)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # pages write files
+        for path in PAGES:
+            if not sys.argv[1:] or path.name in sys.argv[1:]:
+                rewrite(path)

@@ -31,7 +31,8 @@ LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 
 # The only third-party modules of a base install, and those that an optional extra may bring.
 BASE = {"numpy", "ml_dtypes"}
-OPTIONAL = {"mlx", "matplotlib", "tqdm", "sklearn", "PIL"}
+OPTIONAL = {"mlx", "matplotlib", "tqdm", "sklearn", "PIL", "pooch", "requests", "torch",
+            "huggingface_hub"}
 
 
 class Import(NamedTuple):
@@ -198,7 +199,7 @@ def test_cycles_are_found() -> None:
 
 
 def test_import_brings_in_no_extra() -> None:
-    heavy = "scipy sklearn matplotlib torch jax tqdm mpmath pandas IPython".split()
+    heavy = "scipy sklearn matplotlib torch jax tqdm mpmath pandas IPython pooch requests".split()
     code = f"import sys, {PACKAGE}; print(*[m for m in {heavy!r} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr

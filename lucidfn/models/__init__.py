@@ -5,19 +5,23 @@
     logits, state = model.apply(params, state, tokens, train=True, key=key)
 """
 
-from lucidfn.models import gpt, lenet, lstm_lm, resnet, transformer
+from lucidfn.models import from_torch, gpt, lenet, lstm_lm, resnet, transformer, weights
+from lucidfn.models.from_torch import *  # noqa: F403
 from lucidfn.models.gpt import *  # noqa: F403
 from lucidfn.models.lenet import *  # noqa: F403
 from lucidfn.models.lstm_lm import *  # noqa: F403
 from lucidfn.models.resnet import *  # noqa: F403
 from lucidfn.models.transformer import *  # noqa: F403
+from lucidfn.models.weights import *  # noqa: F403
 
 __all__ = []
+__all__ += from_torch.__all__
 __all__ += gpt.__all__
 __all__ += lenet.__all__
 __all__ += lstm_lm.__all__
 __all__ += resnet.__all__
 __all__ += transformer.__all__
+__all__ += weights.__all__
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ import lucidfn.numpy as lnp
 from lucidfn import lax, nn, random
 from lucidfn.api.jit import jit
 from lucidfn.array import typeof
+from lucidfn.models.weights import check_name, pretrained
 from lucidfn.nn.initializers import normal, zeros
 from lucidfn.nn.layer import Params, State
 
@@ -63,6 +64,7 @@ class GPT(nn.Composite):
     the tanh form of gelu, weights N(0, 0.02), and embeddings that are the output matrix too unless
     tied=False. With `cache=`, from `init_cache(batch)`, the tokens continue those in the cache, and
     the outputs are (logits, new cache). More than context_length tokens are an error.
+    With `weights`, a name of `models.weights` such as "gpt2", `init` gives these.
 
     >>> from lucidfn import models, random
     >>> model = models.GPT(vocab_size=11, context_length=16, embed_dim=8, num_heads=2, num_layers=2)
@@ -79,7 +81,15 @@ class GPT(nn.Composite):
     num_layers: int = 12
     dropout: float = 0.1
     tied: bool = True
+    weights: str | None = None
     layout = "B T"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.weights)
+
+    def init(self, key: Any) -> tuple[Params, State]:
+        return super().init(key) if self.weights is None else pretrained(self, self.weights)
 
     def children(self) -> dict[str, nn.Layer]:
         e = self.embed_dim

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from lucidfn import nn
+from lucidfn.models.weights import check_name, pretrained
+from lucidfn.nn.layer import Params, State
 
 
 class LeNet5(nn.Composite):
     """Two convolutions and three linear layers: images [N, 28, 28, 1] to logits [N, num_classes].
 
     44,426 parameters for ten classes. As in the paper, tanh and average pooling; unlike it, every
-    map of the second convolution sees all six maps of the first, and logits are linear.
+    map of the second convolution sees all six maps of the first, and logits are linear. With
+    `weights`, a name of `models.weights`, `init` gives these.
 
     >>> from lucidfn import models, nn
     >>> print(nn.summary(models.LeNet5(), (1, 28, 28, 1), show=False).totals())
@@ -21,7 +24,15 @@ class LeNet5(nn.Composite):
 
     num_classes: int = 10
     activation: Callable[..., Any] = nn.tanh
+    weights: str | None = None
     layout = "N H W C"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.weights)
+
+    def init(self, key: Any) -> tuple[Params, State]:
+        return super().init(key) if self.weights is None else pretrained(self, self.weights)
 
     def children(self) -> dict[str, nn.Layer]:
         return {

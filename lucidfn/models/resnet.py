@@ -10,7 +10,9 @@ from typing import Any
 
 import lucidfn.numpy as lnp
 from lucidfn import nn
+from lucidfn.models.weights import check_name, pretrained
 from lucidfn.nn.initializers import variance_scaling
+from lucidfn.nn.layer import Params, State
 
 FAN_OUT = variance_scaling(2.0, "fan_out", "normal")  # keeps the variance of gradients through relu
 
@@ -81,6 +83,8 @@ def downsample(in_channels: int, channels: int, stride: int) -> dict[str, nn.Lay
 class ResNet(nn.Composite):
     """Images [N, H, W, 3] to logits [N, num_classes]; `depths` are the blocks of the four stages.
 
+    With `weights`, a name of `models.weights`, `init` gives these instead of random ones.
+
     >>> from lucidfn import models, nn
     >>> model = models.resnet18(num_classes=10, stem="cifar")
     >>> nn.summary(model, (1, 32, 32, 3), show=False).parameters
@@ -91,12 +95,17 @@ class ResNet(nn.Composite):
     depths: tuple[int, int, int, int]
     num_classes: int = 1000
     stem: str = "imagenet"
+    weights: str | None = None
     layout = "N H W C"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem must be 'imagenet' or 'cifar', got {self.stem!r}")
+        check_name(self.weights)
+
+    def init(self, key: Any) -> tuple[Params, State]:
+        return super().init(key) if self.weights is None else pretrained(self, self.weights)
 
     def children(self) -> dict[str, nn.Layer]:
         big = self.stem == "imagenet"
@@ -123,19 +132,22 @@ class ResNet(nn.Composite):
         return run.fc(lnp.mean(x, axis=(1, 2)))
 
 
-def resnet18(num_classes: int = 1000, stem: str = "imagenet") -> ResNet:
-    """ResNet-18: 11.7 M parameters for 1,000 classes."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, stem)
+def resnet18(num_classes: int = 1000, stem: str = "imagenet",
+             weights: str | None = None) -> ResNet:
+    """ResNet-18: 11.7 M parameters for 1,000 classes. weights="resnet18": torchvision's."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, stem, weights)
 
 
-def resnet34(num_classes: int = 1000, stem: str = "imagenet") -> ResNet:
-    """ResNet-34: 21.8 M parameters for 1,000 classes."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, stem)
+def resnet34(num_classes: int = 1000, stem: str = "imagenet",
+             weights: str | None = None) -> ResNet:
+    """ResNet-34: 21.8 M parameters for 1,000 classes. weights="resnet34": torchvision's."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, stem, weights)
 
 
-def resnet50(num_classes: int = 1000, stem: str = "imagenet") -> ResNet:
-    """ResNet-50: 25.6 M parameters for 1,000 classes."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, stem)
+def resnet50(num_classes: int = 1000, stem: str = "imagenet",
+             weights: str | None = None) -> ResNet:
+    """ResNet-50: 25.6 M parameters for 1,000 classes. weights="resnet50": torchvision's."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, stem, weights)
 
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet", "resnet18", "resnet34", "resnet50"]
