@@ -682,3 +682,34 @@ def test_import_starts_nothing_and_exit_is_quiet():
                           timeout=TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")
     assert float(done.stdout) == pytest.approx(2 * np.tanh(1.0))
+
+
+@pytest.mark.skipif(threads.BLAS.get is None, reason="this BLAS has no number that can be set")
+@pytest.mark.parametrize("loop", ["scan", "while_loop"])
+def test_blas_works_alone_in_loops_of_small_products(loop, do):
+    """Each step would wait for its threads; the user's number is back afterwards, errors or not."""
+    blas, seen = threads.BLAS, []
+    before = blas.get()
+
+    def body(h):
+        return probe(lnp.tanh(h @ w))
+
+    w, h = lnp.asarray(numbers(8, 8)), lnp.asarray(numbers(4, 8))
+    run = {"scan": lambda h: lf.lax.scan(lambda h, _: (body(h), None), h, length=3)[0],
+           "while_loop": lambda h: lf.lax.while_loop(
+               lambda s: s[0] < 3, lambda s: (s[0] + 1, body(s[1])), (0, h))[1]}[loop]
+    f = lf.jit(run)
+    try:
+        blas.put(2)
+        do(lambda block: seen.append(blas.get()))
+        f(h)
+        assert seen == [1, 1, 1] and blas.get() == 2 and "alone(" in f.source(h)
+
+        def fails(block):
+            raise LookupError("no such thing")
+        do(fails)
+        with pytest.raises(LookupError):
+            f(h)
+        assert blas.get() == 2
+    finally:
+        blas.put(before)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.backends.numpy.compile import compile_program
-from lucidfn.backends.numpy.control import LoopWriter, scalar_text
+from lucidfn.backends.numpy.control import LoopWriter, called, scalar_text
 from lucidfn.backends.numpy.elementwise import is_plain_zero
 from lucidfn.backends.numpy.kernels import KERNELS
 from lucidfn.backends.numpy.tapes import Tape, add_any, all_rows
@@ -214,7 +214,7 @@ def write_loop(w: Any, eqn: Equation, args: list[str]) -> str:
     writer = _While(w, eqn.params, name)
     w.functions[at] = writer.source()
     w.calls_back |= writer.inner.calls_back
-    return f"{name}({', '.join(args)})"
+    return called(w, name, args, *[p for _, p in eqn.programs()])
 
 
 KERNELS[switch], KERNELS[switch_rows], KERNELS[loop] = run_switch, run_switch_rows, run_loop

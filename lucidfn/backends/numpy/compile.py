@@ -56,9 +56,9 @@ FRESH = {*UFUNCS, ops.div, ops.rem, ops.eq, ops.ne, ops.pow, ops.integer_pow, op
          ops.reduce_sum, ops.reduce_prod, ops.reduce_max, ops.reduce_min, ops.reduce_and,
          ops.reduce_or, ops.softmax, blocks, *UPDATES, logistic_both}
 # What the source calls by a name that a variable could have too.
-RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "along_rows", "array",
-                      "bool", "call", "complex", "empty", "inf", "min", "nan", "run", "total",
-                      "where", "zeros",
+RESERVED = frozenset({*keyword.kwlist, "add_conv", "add_dot", "add_up", "alone", "along_rows",
+                      "array", "bool", "call", "complex", "empty", "inf", "min", "nan", "run",
+                      "total", "where", "zeros",
                       *(u.__name__ for u in UFUNCS.values()), *(p.name for p in KERNELS)})
 
 

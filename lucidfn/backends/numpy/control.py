@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
+from lucidfn.backends.numpy.spread import PRODUCTS
 from lucidfn.backends.numpy.tapes import Tape
+from lucidfn.backends.numpy.threads import alone
 from lucidfn.config import settings
 from lucidfn.control.scan import as_program, scan
 from lucidfn.core.ir import Equation, Literal, Program, Var
@@ -29,6 +31,7 @@ from lucidfn.transforms.programs import derived
 from lucidfn.types import bool_
 
 WHOLE = {ops.reshape, ops.permute, ops.flip}  # views of all of an array, each element once
+LARGE_PRODUCT = 10**8  # operations, from which the threads of BLAS help a step
 DIRECT_FROM = 512  # bytes of a row from which storing it by itself is slower than `out=`
 
 # ------------------------------------------------------------------ kernels
@@ -132,6 +135,16 @@ def write_scan(w: Any, eqn: Equation, args: list[str]) -> str:
                  name)
     w.functions[at] = loop.source()
     w.calls_back |= loop.inner.calls_back
+    return called(w, name, args, params["program"])
+
+
+def called(w: Any, name: str, args: list[str], *bodies: Program) -> str:
+    """The call of a loop; BLAS works alone where the products of a step are small."""
+    products = [e.primitive.flops([a.type for a in e.inputs], [v.type for v in e.outputs],
+                                  **e.params)
+                for body in bodies for e in body.equations if e.primitive in PRODUCTS]
+    if products and max(products) < LARGE_PRODUCT:
+        return f"{w.name_of(alone, 'alone')}({', '.join([name, *args])})"
     return f"{name}({', '.join(args)})"
 
 

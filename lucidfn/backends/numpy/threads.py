@@ -124,6 +124,18 @@ def run_parts(work: Callable[[int], Any], parts: int) -> list[Any]:
         BLAS.settle()
 
 
+def alone(function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args) with one thread of BLAS: a loop of small products, whose every step would
+    wait for threads that the system may have given to somebody else."""
+    mark = object()
+    try:
+        BLAS.hold(mark)
+        return function(*args)
+    finally:
+        BLAS.holders.discard(mark)
+        BLAS.settle()
+
+
 def spread(work: Callable[[int], Any], parts: int, workers: list[Worker]) -> list[Any]:
     """The parts dealt out to the caller and the workers."""
     results: list[Any] = [None] * parts
