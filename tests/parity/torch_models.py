@@ -2,8 +2,10 @@
 
 from typing import Any
 
-import torch
-from torch import nn
+import pytest
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
 
 
 class LeNet5(nn.Module):

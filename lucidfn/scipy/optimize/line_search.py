@@ -51,6 +51,8 @@ def search(slope_at: Callable[[Any], tuple[Any, Any, Any]], zero: Point, grad: A
         value, slope, g = slope_at(state.next)
         return _advanced(state, Point(state.next, value, slope), g, zero, c1, c2)
 
+    if most == 0:
+        return state._replace(done=state.done & (zero.slope <= 0))
     if isinstance(unwrap(state.done), Tracer):
         state = while_loop(lambda s: ~s.done & (s.evaluations < most), step, state)
     else:
