@@ -247,3 +247,9 @@ def test_unscaled_coefficients() -> None:
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("primals", "series"), [(1.0, ([1.0],)), ((1.0,), 1.0), ((1.0,), (1.0,))])
+def test_primals_and_series_are_tuples(primals: Any, series: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a tuple, .*jet\(f, \(x,\), \(\[x1, x2\],\)\)"):
+        lf.jet(lnp.sin, primals, series)

@@ -34,7 +34,12 @@ def jet(fun: Callable[..., Any], primals: Sequence[Any], series: Sequence[Sequen
     """
     check_function(fun, "jet")
     what = f"jet of {name_of(fun)}"
-    primals, terms = tuple(primals), [list(s) for s in series]
+    try:
+        primals, terms = tuple(primals), [list(s) for s in series]
+    except TypeError:
+        raise TypeError(f"{what}: primals must be a tuple, series a list of terms for each of "
+                        "them; for one argument x with derivatives x1, x2 write "
+                        "jet(f, (x,), ([x1, x2],))") from None
     if len(primals) != len(terms):
         raise ValueError(f"{what}: got {len(primals)} primals and series for {len(terms)}; give a "
                          "list of terms for each argument")
