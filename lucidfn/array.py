@@ -15,8 +15,10 @@ import ml_dtypes
 import numpy as np
 
 from lucidfn import ops
+from lucidfn.backends.devices import device_of, name_of_device
+from lucidfn.config import settings
 from lucidfn.core.source import here
-from lucidfn.core.trace import Tracer, current, eval_trace, type_of
+from lucidfn.core.trace import ADOPTED, BACKENDS, FOREIGN, Tracer, current, eval_trace, type_of
 from lucidfn.errors import DonatedArrayError
 from lucidfn.types import (
     KEY_IMPLS,
@@ -48,7 +50,7 @@ class Array(_Methods):
     __array_priority__ = 1000
 
     def __init__(self, value: Any, weak: bool = False):
-        self.value = value if type(value) is np.ndarray or type(value) in _FOREIGN \
+        self.value = value if type(value) is np.ndarray or type(value) in FOREIGN \
             else _as_ndarray(value)
         self.weak = weak
 
@@ -75,8 +77,6 @@ class Array(_Methods):
     weak_type = property(lambda self: self.weak)
     __hash__ = None  # type: ignore[assignment]
 
-
-_FOREIGN: set[type] = set()  # array types of the other backends, added when they load
 
 
 def _as_ndarray(value: Any) -> np.ndarray:
@@ -125,7 +125,7 @@ def unwrap(x: Any) -> Any:
     kind = type(x)
     if kind is Array:
         return x.value
-    if kind in SCALARS or isinstance(x, Tracer) or kind in _FOREIGN:
+    if kind in SCALARS or isinstance(x, Tracer) or kind in FOREIGN:
         return x
     if kind is np.ndarray:
         return as_operand(x) if x.dtype.kind in _NUMERIC else _unusual(x)
@@ -136,11 +136,17 @@ _NUMERIC = "biufc"
 
 
 def as_operand(x: np.ndarray) -> np.ndarray:
-    """A read-only view of a user's ndarray. Views of views stay read-only, and so `wrap` knows
-    that a result still shares the user's memory, and copies it."""
+    """A read-only view of a user's ndarray; on another default device, a copy there.
+
+    Views of views stay read-only, and so `wrap` knows that a result still shares the user's memory,
+    and copies it.
+    """
     view = x.view()
     view.flags.writeable = False
-    return view
+    name = settings().default_device
+    # What is recorded stays: a captured ndarray is known again by its memory.
+    return view if name == "cpu" or current.get() is not eval_trace else \
+        BACKENDS[name].asarray(view, None)
 
 
 def _unusual(x: np.ndarray) -> Any:
@@ -173,6 +179,8 @@ def _unwrap_other(x: Any) -> Any:
         return int(x)
     if hasattr(x, "__jax_array__"):
         return unwrap(x.__jax_array__())
+    if type(x) in ADOPTED:
+        return ADOPTED[type(x)](x)
     if x is not None and (hasattr(x, "__array__") or hasattr(x, "__dlpack__")):
         return unwrap(np.asarray(x) if hasattr(x, "__array__") else np.from_dlpack(x))
     raise TypeError(f"got {_describe(x)}; an array, a number or a nested list of numbers is needed")
@@ -205,7 +213,8 @@ def from_nested(x: Sequence[Any], dtype: Any = None) -> Any:
                                 for t, v in zip(types, leaves, strict=True)])
     rows = [from_nested(row, dtype) if isinstance(row, (list, tuple)) else unwrap(row)
             for row in x]
-    if all(not isinstance(r, Tracer) for r in rows) and current.get() is eval_trace:
+    if all(not isinstance(r, Tracer) and type(r) not in FOREIGN for r in rows) and \
+            current.get() is eval_trace:
         found = [np.asarray(to_dtype(r, dtype), dtype) for r in rows]
         _check_shapes(found)
         return np.stack(found)
@@ -362,10 +371,42 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     return wrap(as_raw(x, as_dtype(dtype)))
 
 
+def place(x: Any, device: Any = None) -> Any:
+    """An Array on a device, the default one if none is named; traced values stay where they are."""
+    if type(x) is not Array:
+        return x
+    name = settings().default_device if device is None else name_of_device(device)
+    if device_of(x.value) == name:
+        return x
+    return Array(BACKENDS[name].asarray(x.value, None), x.weak)
+
+
+def constant(primitive: Any, device: Any, **params: Any) -> Any:
+    """What a primitive without operands makes, on a device, the default one if none is named."""
+    name = settings().default_device if device is None else name_of_device(device)
+    if name == "cpu" or current.get() is not eval_trace:
+        return wrap(primitive(**params))
+    return Array(BACKENDS[name].run(primitive, (), params))
+
+
+def on_device(x: Any) -> bool:
+    """Whether an Array lives on a device that is not the host's NumPy."""
+    return type(x) is Array and type(x.value) in FOREIGN
+
+
 def is_array_like(x: Any) -> bool:
     """Whether a leaf of a user's tree is an array to the transformations (scalars included)."""
     return (isinstance(x, (Array, Tracer, np.ndarray, np.generic)) or type(x) in SCALARS
-            or type(x) in _FOREIGN)
+            or type(x) in FOREIGN or type(x) in ADOPTED)
+
+
+def check_library(x: Any) -> None:
+    """TypeError for an array of a library that is not known here, with what to write."""
+    kind = type(x)
+    if hasattr(kind, "__array__") and not is_array_like(x):
+        library = kind.__module__.partition(".")[0].removesuffix("lib")
+        raise TypeError(f"got an array of {library} ({kind.__name__}), which is no lucidfn array; "
+                        "convert it first: lnp.asarray(x)")
 
 
 __all__ = ["Array", "Donated", "as_raw", "asarray", "promote", "typeof", "unwrap", "wrap"]

@@ -8,7 +8,7 @@ run under another.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
@@ -27,10 +27,13 @@ class Settings:
     debug_infs: bool = False
     disable_jit: bool = False
     fast_math: bool = False
+    fast_paths: str = "default"  # fused kernels of MLX: where they are faster; "on"; "off"
+    mlx_compile: str = "default"  # jit by `mx.compile`: on a GPU; "on": on MLX's CPU too; "off"
     key_reuse: str = "default"  # "default": warn in recorded programs; "error": strict; "off"
     numpy_dtype_promotion: str = "standard"  # or "strict"
     numpy_rank_promotion: str = "allow"  # or "warn", "raise"
     jit_cache_size: int = 256
+    log_transfers: bool = False  # report what is copied between devices, on stderr
     num_threads: int = 0  # 0: one for each core that this process may use
 
     def __post_init__(self) -> None:  # hashed at every jitted call: once is enough
@@ -52,14 +55,21 @@ def threads_of_environment() -> int:
 
 _defaults = Settings(num_threads=threads_of_environment())
 _settings: ContextVar[Settings] = ContextVar("lucidfn_settings", default=_defaults)  # noqa: B039
+_known = {_defaults: _defaults}  # equal settings are one object: a jitted call compares identity
 _ALLOWED = {
     "default_float": ("float16", "bfloat16", "float32", "float64"),
     "default_int": ("int32", "int64"),
     "default_prng_impl": ("threefry2x32", "philox"),
+    "fast_paths": ("default", "on", "off"),
     "key_reuse": ("default", "error", "off"),
+    "mlx_compile": ("default", "on", "off"),
     "numpy_dtype_promotion": ("standard", "strict"),
     "numpy_rank_promotion": ("allow", "warn", "raise"),
 }
+
+
+# What a value is kept as, or an error: for settings that a higher layer knows the values of.
+normal_forms: dict[str, Callable[[Any], Any]] = {}
 
 
 def settings() -> Settings:
@@ -74,13 +84,16 @@ def checked(**changes: Any) -> Settings:
             raise AttributeError(f"lucidfn.config has no setting {name!r}; it has {sorted(known)}")
         if not isinstance(value, known[name]) or (known[name] is int and type(value) is bool):
             raise TypeError(f"lucidfn.config.{name} must be {known[name].__name__}, got {value!r}")
+        if name in normal_forms:
+            changes[name] = value = normal_forms[name](value)
         if value not in _ALLOWED.get(name, (value,)):
             raise ValueError(f"lucidfn.config.{name} must be one of {_ALLOWED[name]}, got "
                              f"{value!r}")
     if changes.get("num_threads", 0) < 0:
         raise ValueError("lucidfn.config.num_threads must be 1 or more, or 0 for one for each core "
                          f"that this process may use, got {changes['num_threads']}")
-    return replace(_settings.get(), **changes)
+    made = replace(_settings.get(), **changes)
+    return _known.setdefault(made, made)
 
 
 @contextmanager

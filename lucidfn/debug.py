@@ -21,10 +21,12 @@ import numpy as np
 
 from lucidfn.api.arguments import name_of, raw_leaf
 from lucidfn.array import is_array_like, typeof, wrap
+from lucidfn.backends.devices import find_backend
+from lucidfn.backends.transfers import counts
 from lucidfn.config import Settings, override
 from lucidfn.control import callback as primitives
 from lucidfn.core.source import user_frame
-from lucidfn.core.trace import BACKENDS, Tracer, current, eval_trace
+from lucidfn.core.trace import Tracer, current, eval_trace
 from lucidfn.tree import explain_mismatch, flatten, unflatten
 from lucidfn.types import ArrayType, as_dtype, dtype_name
 
@@ -193,7 +195,16 @@ def pure_callback(callback: Callable[..., Any], result_shape_dtypes: Any, *args:
 
 def io_callback(callback: Callable[..., Any], result_shape_dtypes: Any, *args: Any,
                 ordered: bool = False, **kwargs: Any) -> Any:
-    """As `pure_callback` for a function with effects: called once for each time it is reached."""
+    """As `pure_callback` for a function with effects: called once for each time it is reached.
+
+    >>> import lucidfn as lf, numpy as np
+    >>> seen, shape = [], lf.ShapeDtypeStruct((), "float32")
+    >>> def note(x):
+    ...     seen.append(float(x))
+    ...     return np.float32(len(seen))
+    >>> float(lf.jit(lambda x: lf.io_callback(note, shape, x))(3.0)), seen
+    (1.0, [3.0])
+    """
     return _results(primitives.io_callback, callback, result_shape_dtypes, args, kwargs,
                     "sequential")
 
@@ -218,6 +229,20 @@ def _results(primitive: Any, callback: Callable[..., Any], structs: Any, args: t
     return unflatten(treedef, [wrap(x) for x in outs])
 
 
+# ------------------------------------------------------------------ copies between devices
+
+def transfers() -> dict[str, int]:
+    """How often what was copied between devices, in all: arrays "to gpu", values read "to cpu".
+
+    Primitives that a device has no kernel for, and that ran on the CPU, count under their names.
+    `lf.config.log_transfers = True` shows each, with the line that asked for it.
+
+    >>> import lucidfn as lf
+    >>> before = lf.debug.transfers()
+    """
+    return dict(sorted(counts.items()))
+
+
 # ------------------------------------------------------------------ modes, for a `with` block
 
 Context = AbstractContextManager[Settings]
@@ -239,7 +264,14 @@ def debug_nans(enable: bool = True) -> Context:
 
 
 def debug_infs(enable: bool = True) -> Context:
-    """As `debug_nans`, for infinities too."""
+    """As `debug_nans`, for infinities too.
+
+    >>> import lucidfn as lf, lucidfn.numpy as lnp
+    >>> with lf.debug_infs():
+    ...     1.0 / lnp.array(0.0)
+    Traceback (most recent call last):
+    lucidfn.errors.FloatingPointNaNError: first NaN or inf: div at ...
+    """
     return override(debug_infs=enable)
 
 
@@ -249,7 +281,17 @@ def debug_key_reuse(enable: bool = True) -> Context:
 
 
 def disable_jit(disable: bool = True) -> Context:
-    """Run jitted functions as plain Python, so that print and debuggers see values."""
+    """Run jitted functions as plain Python, so that print and debuggers see values.
+
+    >>> import lucidfn as lf
+    >>> @lf.jit
+    ... def f(x):
+    ...     print(type(x).__name__)
+    ...     return 2.0 * x
+    >>> with lf.disable_jit():
+    ...     y = f(lf.numpy.array(1.0))
+    Array
+    """
     return override(disable_jit=disable)
 
 
@@ -270,16 +312,21 @@ def default_dtype(dtype: Any, *, int: Any = None) -> Context:
 
 
 def default_device(device: Any) -> Context:
-    """The device on which new arrays are made; "cpu" unless another backend is loaded."""
-    known = ("cpu", "gpu") if "mlx" in BACKENDS else ("cpu",)
-    if str(device) not in known:
-        raise ValueError(f"there is no device {str(device)!r} here; there is {list(known)}")
-    return override(default_device=str(device))
+    """The device on which new arrays are made: "cpu", "gpu" or "mlx:cpu".
+
+    ValueError if there is no such device. Arrays that are there stay where they are.
+
+    >>> import lucidfn as lf, lucidfn.numpy as lnp
+    >>> with lf.default_device("cpu"):
+    ...     lnp.ones(2).device
+    'cpu'
+    """
+    return override(default_device=find_backend(device).device)
 
 
 __all__ = ["breakpoint", "callback", "debug_infs", "debug_key_reuse", "debug_nans",
            "default_device", "default_dtype", "disable_jit", "io_callback", "print",
-           "pure_callback"]
+           "pure_callback", "transfers"]
 
 
 def __dir__() -> list[str]:

@@ -22,9 +22,10 @@ from typing import Any
 
 from lucidfn import ops
 from lucidfn.array import as_raw, typeof, unwrap, wrap
+from lucidfn.backends.devices import find_backend
 from lucidfn.core.ir import Var
 from lucidfn.core.primitive import ALL, Primitive, as_list
-from lucidfn.core.trace import BACKENDS, shape_of, type_of
+from lucidfn.core.trace import shape_of, type_of
 from lucidfn.numpy.elementwise import lift
 from lucidfn.ops.families import Elementwise
 from lucidfn.types import ArrayType, ShapeDtypeStruct
@@ -119,9 +120,12 @@ def register_kernel(function: Any, backend: str, kernel: Rule) -> None:
     made = getattr(function, "primitive", function)
     if not isinstance(made, Primitive):
         raise TypeError(f"register_kernel takes a primitive, got {type(function).__name__}")
-    if backend not in BACKENDS:
-        raise ValueError(f"there is no backend {backend!r} here; there is {sorted(BACKENDS)}")
-    BACKENDS[backend].kernels[made] = kernel
+    try:
+        table = find_backend(backend).kernels
+    except ValueError as error:
+        raise ValueError(f"there is no backend {backend!r} here; there is 'numpy', and 'mlx' if it "
+                         f"is installed ({error})") from None
+    table[made] = kernel
 
 
 # ------------------------------------------------------------------ inside

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from lucidfn import api
-from lucidfn.api.arguments import leaf_names, name_of
+from lucidfn.api.arguments import leaf_names, name_of, raw_leaf
 from lucidfn.array import is_array_like, typeof, unwrap, weak_of, wrap
+from lucidfn.core.trace import beside
 from lucidfn.tree import broadcast, explain_mismatch, flatten, leaves_with_path, unflatten
 from lucidfn.tree_util import keystr
 from lucidfn.types import (
@@ -153,6 +154,11 @@ def _require_close(x: np.ndarray, y: np.ndarray, rtol: float, atol: float, label
                          f"{error[at]:.3g}, allowed {bound[at]:.3g}{wrong}")
 
 
+def _instead(x: Any, value: np.ndarray) -> Any:
+    """A value in the place of x: on its device, weak if it is."""
+    return wrap(beside(value, raw_leaf(x)), weak_of(x))
+
+
 def _numpy(x: Any) -> np.ndarray:
     return np.asarray(x if isinstance(x, (np.generic, *SCALARS)) else unwrap(x))
 
@@ -273,7 +279,7 @@ def _differences(c: _Check, tangents: Sequence[Any]) -> list[np.ndarray]:
     h = c.step
 
     def shifted(by: float) -> list[np.ndarray]:
-        moved = [wrap((_wide(_numpy(x)) + by * _wide(t)).astype(typeof(x).dtype), weak_of(x))
+        moved = [_instead(x, (_wide(_numpy(x)) + by * _wide(t)).astype(typeof(x).dtype))
                  if _moves(x) else x for x, t in zip(leaves, tangents, strict=True)]
         return [_wide(_numpy(y)) for y in _moving(c.f(*unflatten(treedef, moved)))]
 
@@ -381,12 +387,12 @@ def check_batch(f: Callable[..., Any], args: Sequence[Any], in_axes: Any = 0,
                          f"one; got {sorted(counts) or 'no batched argument'}")
     n = counts.pop()
     lane = lambda i: unflatten(treedef, [
-        x if a is None else wrap(np.take(_numpy(x), i % n, axis=a), weak_of(x))
+        x if a is None else _instead(x, np.take(_numpy(x), i % n, axis=a))
         for x, a in zip(leaves, flat_axes, strict=True)])
     for size in sizes:
         lanes = np.arange(size) % n
         batched = unflatten(treedef, [
-            x if a is None else wrap(np.take(_numpy(x), lanes, axis=a), weak_of(x))
+            x if a is None else _instead(x, np.take(_numpy(x), lanes, axis=a))
             for x, a in zip(leaves, flat_axes, strict=True)])
         got = api.vmap(f, in_axes=axes)(*batched)
         want = [f(*lane(i)) for i in range(max(size, 1))]

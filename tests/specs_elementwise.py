@@ -203,6 +203,9 @@ SPECS = [
     binary("min", np.minimum, accepts="bif", points=[Point((1.0, 1.0), (0.5, 0.5))]),
     unary("relu", lambda x: np.maximum(x, 0.0), accepts="f", points=[
         Point((np.array([-1.0, 0.0, -0.0, 2.0]),), (np.array([0.0, 0.0, 0.0, 1.0]),))]),
+    Spec("fma", lambda x, y, z: x * y + z, [
+        Case(((2, 3), (2, 3), (2, 3))), Case(((), (2, 3), ())), Case(((3,), (2, 3), (2, 1))),
+        Case((-0.5, (2, 3), 0.5)), Case(((), (0,), ()))], "f", normal),
     Spec("clamp", clamp, [
         Case(((2, 3), (2, 3), (2, 3))), Case(((), (2, 3), ())), Case(((3,), (2, 3), (2, 1))),
         Case((-0.5, (2, 3), 0.5)), Case(((), (0,), ()))], "if", normal,

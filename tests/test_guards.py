@@ -117,7 +117,7 @@ def test_a_real_error_is_raised():
     f = lf.jit(lambda i: table[i] if i > 0 else table[0], python_control_flow=True)
     assert float(f(1)) == 2.0
     with pytest.raises(IndexError):
-        f(5)
+        lf.block_until_ready(f(5))
 
 
 def test_effects_run_once_and_on_the_path_that_is_taken():
@@ -170,7 +170,7 @@ def test_looking_inside_shows_the_path_of_the_arguments():
     f = lf.jit(branch, python_control_flow=True)
     assert " mul " in str(f.program(lnp.ones(3))) and " neg " in str(f.program(-lnp.ones(3)))
     assert f.eval_shape(lnp.ones(3)).shape == (3,)
-    assert "multiply" in f.source(lnp.ones(3)) or "* 2.0" in f.source(lnp.ones(3))
+    assert "mul" in f.source(lnp.ones(3)) or "* 2.0" in f.source(lnp.ones(3))
 
 
 def test_too_many_paths_are_dropped_with_a_warning_that_names_the_line(monkeypatch):

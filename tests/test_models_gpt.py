@@ -124,7 +124,7 @@ def test_dropout_follows_the_key(params: Any) -> None:
 ])
 def test_tokens_that_do_not_fit(params: Any, tokens: Any, error: Any, match: str) -> None:
     with pytest.raises(error, match=match):
-        TINY.apply(params, {}, tokens)
+        lf.block_until_ready(TINY.apply(params, {}, tokens))
 
 
 @pytest.mark.parametrize(("key", "prompt", "new", "options", "match"), [
@@ -145,7 +145,7 @@ def test_a_cache_that_is_full_is_an_error(params: Any) -> None:
     cache = TINY.init_cache(3, 10)
     (_, cache), _ = TINY.apply(params, {}, TOKENS, cache=cache)
     with pytest.raises(IndexError, match="out of bounds"):
-        TINY.apply(params, {}, TOKENS[:, :1], cache=cache)
+        lf.block_until_ready(TINY.apply(params, {}, TOKENS[:, :1], cache=cache))
 
 
 def test_it_learns_to_copy() -> None:

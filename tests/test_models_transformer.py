@@ -107,7 +107,7 @@ def test_all_steps_of_decoding_run_one_program(params: Any,
 def test_tokens_that_do_not_fit(params: Any, source: Any, target: Any, error: Any,
                                 match: str) -> None:
     with pytest.raises(error, match=match):
-        TINY.apply(params, {}, source, target)
+        lf.block_until_ready(TINY.apply(params, {}, source, target))
 
 
 def test_errors_of_greedy(params: Any) -> None:

@@ -257,7 +257,7 @@ def test_a_cached_step_is_traced_once() -> None:
         _, cache = step(cache, X[:, i:i + 1])
     assert len(traces) == 1
     with pytest.raises(IndexError, match="out of bounds"):  # not over the tokens before
-        step(cache, X[:, :1])
+        lf.block_until_ready(step(cache, X[:, :1]))
 
 
 def test_without_is_causal_all_tokens_so_far_are_seen() -> None:
@@ -290,7 +290,7 @@ def test_errors_of_the_cache() -> None:
         layer(params, X, cache=layer.init_cache(3, 9))
     _, cache = layer(params, X, cache=layer.init_cache(2, 7))
     with pytest.raises(IndexError, match="out of bounds"):
-        layer(params, X, cache=cache)
+        lf.block_until_ready(layer(params, X, cache=cache))
 
 
 # ------------------------------------------------------------------ starts

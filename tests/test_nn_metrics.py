@@ -95,4 +95,4 @@ def test_scores_are_those_of_sklearn(name: str, average: Any) -> None:
 ])
 def test_wrong_arguments(call: Any, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        call()
+        lf.block_until_ready(call())

@@ -150,6 +150,7 @@ def peak(f, *args):
     return bytes
 
 
+@pytest.mark.numpy_only("weighs what NumPy allocates")
 @pytest.mark.parametrize("jit", [False, True])
 def test_memory_of_a_checkpointed_loop_grows_like_n_over_k_plus_k(jit):
     def loss(x, n, every):
@@ -279,6 +280,7 @@ def test_programs_say_which_sizes_only_the_run_shows():
     assert "float64[?]" in text and "loop[carries=" in text
 
 
+@pytest.mark.numpy_only("reads the program that is written for NumPy")
 def test_a_jitted_loop_is_a_loop_of_python():
     text = lf.jit(lambda x: lax.while_loop(lambda c: c < 9.0, lambda c: c * c, x)).source(3.0)
     assert "while i < limit" in text and "if not (a < 9.0): break" in text
@@ -374,4 +376,4 @@ def test_an_error_inside_names_the_line_of_the_user_and_the_step(transform):
                               (0, x))[1]
 
     with pytest.raises(IndexError, match=r"test_while.py:\d+.*\(in step 3 of while\)"):
-        transform(f)(0.0)
+        lf.block_until_ready(transform(f)(0.0))

@@ -23,9 +23,9 @@ from lucidfn.api.arguments import (
     output_leaf,
     rebuild,
 )
-from lucidfn.array import is_array_like, typeof, unwrap, weak_of, wrap
+from lucidfn.array import check_library, is_array_like, typeof, unwrap, weak_of, wrap
 from lucidfn.core.record import record
-from lucidfn.core.trace import dtype_of, shape_of, type_of
+from lucidfn.core.trace import beside, dtype_of, shape_of, type_of
 from lucidfn.transforms import jvp as jvp_flat
 from lucidfn.transforms import linearize as linearize_flat
 from lucidfn.transforms.vmap import batch_flat
@@ -137,6 +137,7 @@ def _check_inputs(fun: Any, select: Selected, picked: Any, raws: Sequence[Any],
                   moving: Sequence[bool], holomorphic: bool, args: tuple[Any, ...]) -> None:
     objects = [x for x in raws if not is_array_like(x) and hasattr(x, "__dict__")]
     if not any(moving) and objects and not callable(objects[0]):
+        check_library(objects[0])
         kind = type(objects[0]).__name__
         raise TypeError(
             f"grad of {name_of(fun)} with respect to `{', '.join(select.labels(args))}`: got a "
@@ -178,7 +179,7 @@ def _seed(fun: Any, flat: _Flat, outs: Sequence[Any], holomorphic: bool) -> Any:
                         "has no derivative")
     if holomorphic and kind != 3:
         raise TypeError(f"grad(holomorphic=True) of {name_of(fun)}: the output is {t}, not complex")
-    return ops.full(shape=(), dtype=t.dtype, value=1.0)
+    return beside(ops.full(shape=(), dtype=t.dtype, value=1.0), outs[0])
 
 
 # ------------------------------------------------------------------ products with the Jacobian
@@ -269,7 +270,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
 
 def _zero_tangent(out: Any) -> Any:
     t = type_of(out)
-    return ops.zeros(t.shape, t.dtype)
+    return beside(ops.zeros(t.shape, t.dtype), out)
 
 
 def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -344,7 +345,7 @@ def _basis(raws: Sequence[Any]) -> tuple[list[Any], int]:
     for raw, size in zip(raws, sizes, strict=True):
         block = np.zeros((total, size), dtype_of(raw))
         np.fill_diagonal(block[at:at + size], 1)
-        out.append(block.reshape((total, *shape_of(raw))))
+        out.append(beside(block.reshape((total, *shape_of(raw))), raw))
         at += size
     return out, total
 
@@ -387,7 +388,8 @@ def jacfwd(fun: Callable[..., Any], argnums: ArgNums = None, has_aux: bool = Fal
                                   axis_name=None)[0])
         jacobian_leaves = []
         for out, m in list(zip(outs, moved, strict=True))[:flat.n]:
-            full = next(columns) if m else ops.zeros((total, *shape_of(out)), dtype_of(out))
+            full = next(columns) if m else beside(
+                ops.zeros((total, *shape_of(out)), dtype_of(out)), out)
             rank = len(shape_of(out))
             blocks = iter([ops.reshape(
                 ops.permute(b, order=(*range(1, rank + 1), 0)),

@@ -19,7 +19,7 @@ from lucidfn import ops
 from lucidfn.api.arguments import check_function, describe_leaf, name_of, raw_leaf
 from lucidfn.api.jit import JitFunction
 from lucidfn.api.outputs import Outputs
-from lucidfn.array import is_array_like, weak_of, wrap
+from lucidfn.array import check_library, is_array_like, weak_of, wrap
 from lucidfn.config import settings
 from lucidfn.core.ir import Program, Var
 from lucidfn.core.source import describe_line, here
@@ -58,6 +58,7 @@ class Operands:
         pairs, treedef = flatten_with_path(tree)
         for path, x in pairs:
             if not is_array_like(x):
+                check_library(x)
                 raise TypeError(f"{at_line(what)}: {name}{keystr(path)} is {describe_leaf(x)}, "
                                 "which is not an array; close over what is no array")
         raws = [raw_leaf(x) for _, x in pairs]

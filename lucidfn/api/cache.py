@@ -42,9 +42,9 @@ class Entry:
     baked: tuple[tuple[int, Any], ...]  # hidden arrays whose values the trace has used
     outputs: Outputs
     donated: tuple[int, ...] = ()
-    compiled: Any = None         # keeps donated buffers
+    compiled: dict[Any, Any] = field(default_factory=dict)  # by backend; keeps donated buffers
     reusing: dict[tuple[int, ...], Any] = field(default_factory=dict)  # overwrites these inputs
-    backend: Any = None
+    copies: dict[int, Any] = field(default_factory=dict)  # of captured arrays, on another device
     path: Any = None             # of a guarded function (api/guards.py)
     outer: Sequence[Any] = ()    # traced values the function reads from elsewhere: inputs in front
 

@@ -14,7 +14,7 @@ from lucidfn import ops
 from lucidfn.api.arguments import name_of, output_leaf, parameter_names, raw_leaf, signature_of
 from lucidfn.api.lifting import fill, lift, tracers_in
 from lucidfn.array import Array, is_array_like, weak_of, wrap
-from lucidfn.core.trace import Tracer, current, eval_trace, type_of
+from lucidfn.core.trace import Tracer, beside, current, eval_trace, type_of
 from lucidfn.tree import explain_mismatch, flatten, leaves_with_path, structure, unflatten
 from lucidfn.tree_util import keystr
 from lucidfn.types import SCALARS, ArrayType, dtype_name, is_inexact
@@ -150,7 +150,7 @@ class CallSite:
     def tangents(self, statics: list[Any], raws: Sequence[Any], tangents: Sequence[Any],
                  symbolic: bool) -> tuple[Any, ...]:
         """The tree of tangents: zeros for constants, None for what has no tangent."""
-        values = [zero_of(type_of(x), symbolic) if t is None else wrap(t)
+        values = [zero_of(type_of(x), symbolic, x) if t is None else wrap(t)
                   for x, t in zip(raws, tangents, strict=True)]
         constants = [zero_of(type_of(s), symbolic) if type(s) in (float, complex) else None
                      for s in statics]
@@ -279,11 +279,14 @@ def _paths(treedef: Any) -> list[Any]:
     return [path for path, _ in leaves_with_path(tree)]
 
 
-def zero_of(t: ArrayType, symbolic: bool) -> Any:
-    """A zero tangent or cotangent as a rule gets it; None for what has none."""
+def zero_of(t: ArrayType, symbolic: bool, like: Any = None) -> Any:
+    """A zero tangent or cotangent as a rule gets it, on the device of `like`; None for what has
+    none."""
     if not is_inexact(t.dtype):
         return None
-    return SymbolicZero(t.shape, t.dtype) if symbolic else wrap(ops.zeros(t.shape, t.dtype))
+    if symbolic:
+        return SymbolicZero(t.shape, t.dtype)
+    return wrap(beside(ops.zeros(t.shape, t.dtype), like))
 
 
 def _is_operand(x: Any) -> bool:

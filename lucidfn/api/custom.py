@@ -138,7 +138,7 @@ class custom_jvp(_Custom):
             terms = [jvp(t, out, *primals) for jvp, t in zip(jvps, tangents, strict=True)
                      if jvp is not None and t is not None]
             if not terms:
-                return out, tree_map(lambda x: zero_of(type_of(unwrap(x)), False), out)
+                return out, tree_map(lambda x: zero_of(type_of(unwrap(x)), False, unwrap(x)), out)
             return out, functools.reduce(functools.partial(tree_map, _add), terms)
 
         self.defjvp(rule)
@@ -246,7 +246,8 @@ def _bwd_rule(site: CallSite, template: Any, symbolic: bool, out_tree: Any, out_
               arg_types: Any, residuals: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
     """The user's bwd on raw values."""
     bwd, fixed, res = fill(template, residuals)
-    ct = unflatten(out_tree, [zero_of(t, symbolic) if x is None else wrap(x)
+    like = next((x for x in cts if x is not None), None)
+    ct = unflatten(out_tree, [zero_of(t, symbolic, like) if x is None else wrap(x)
                               for x, t in zip(cts, out_types, strict=True)])
     return site.cotangents(bwd(*fixed, res, ct), arg_types, f"bwd {name_of(bwd)}")
 

@@ -7,11 +7,14 @@ the raw arrays; or None, and then the call takes the ordinary path through the c
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from lucidfn.array import Array
+from lucidfn.core.trace import FOREIGN
+from lucidfn.tree._registry import KINDS
 from lucidfn.types import default_dtype_of
 
 Guard = Callable[[tuple[Any, ...]], tuple[list[Any], list[Any]] | None]
@@ -34,6 +37,13 @@ def make_guard(args: tuple[Any, ...]) -> Guard | None:
                         f"    return [{raws}], [{leaves}]"])
     exec(compile(source, "<lucidfn guard>", "exec"), writer.space)
     return writer.space["guard"]
+
+
+def is_namedtuple(x: Any) -> bool:
+    """Whether x is a named tuple whose children are its fields in order."""
+    kind = KINDS[type(x)] if isinstance(x, tuple) and hasattr(x, "_fields") else None
+    return kind is not None and all(
+        a is b for a, b in zip_longest(kind.flatten(x)[0], tuple(x), fillvalue=_Unguarded))
 
 
 class _Writer:
@@ -63,6 +73,9 @@ class _Writer:
         if kind is tuple or kind is list:
             self.unless(f"type({name}) is not {kind.__name__} or len({name}) != {len(x)}")
             children = [(f"{name}[{i}]", child) for i, child in enumerate(x)]
+        elif is_namedtuple(x):  # of an optimizer's state, say
+            self.unless(f"type({name}) is not {self.constant(kind)}")
+            children = [(f"{name}[{i}]", child) for i, child in enumerate(x)]
         elif kind is dict:
             self.unless(f"type({name}) is not dict or len({name}) != {len(x)}")
             keys = self.sorted_keys(x)
@@ -90,11 +103,12 @@ class _Writer:
 
     def leaf(self, x: Any, name: str) -> None:
         raw = self.fresh("v")
-        if type(x) is Array and type(x.value) is np.ndarray:
+        if type(x) is Array and (type(x.value) is np.ndarray or type(x.value) in FOREIGN):
             shape, dtype = self.constant(x.value.shape), self.constant(x.value.dtype)
+            kind = "ndarray" if type(x.value) is np.ndarray else self.constant(type(x.value))
             self.unless(f"type({name}) is not Array")
             self.lines.append(f"{raw} = {name}.value")
-            self.unless(f"type({raw}) is not ndarray or {raw}.shape != {shape} or "
+            self.unless(f"type({raw}) is not {kind} or {raw}.shape != {shape} or "
                         f"{raw}.dtype is not {dtype} or {name}.weak is not {x.weak}")
         elif type(x) in (int, float, complex):
             dtype = self.constant(default_dtype_of(type(x)))

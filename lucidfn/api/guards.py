@@ -24,7 +24,7 @@ from lucidfn.core.ir import Equation, Program, Var
 from lucidfn.core.messages import bool_error, integer_error
 from lucidfn.core.record import RecordTrace, RecordTracer
 from lucidfn.core.source import describe_line, here
-from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
+from lucidfn.core.trace import Tracer, backend_for, current, eval_trace
 from lucidfn.errors import ConcretizationTypeError
 from lucidfn.transforms.linearize import drop_dead
 from lucidfn.types import ArrayType, ShapeDtypeStruct
@@ -129,7 +129,7 @@ class Path:
     answers: tuple[Any, ...]
     test: Program      # computes the guards alone, without effects
     ahead: bool        # whether the program may run before its guards are known to hold
-    compiled: Any = None
+    compiled: dict[Any, Any] = field(default_factory=dict)  # the test, by backend
 
     def first_other(self, found: Sequence[Any]) -> int | None:
         """The first guard that has another answer, by the values of the guards."""
@@ -142,9 +142,11 @@ class Path:
         """The values of the guards."""
         if not self.guards:
             return ()
-        if self.compiled is None:
-            self.compiled = backend_of(raws).compile(self.test)
-        return backend_of(raws).call(self.compiled, raws)  # type: ignore[attr-defined]
+        backend = backend_for(raws, self.test)
+        compiled = self.compiled.get(backend)
+        if compiled is None:
+            compiled = self.compiled[backend] = backend.compile(self.test)
+        return backend.attempt(compiled, raws)[0]
 
 
 class GuardedFunction(JitFunction):
@@ -170,10 +172,11 @@ class GuardedFunction(JitFunction):
             self.cache.hits += 1
         if outs is not None:
             return path.entry.outputs.rebuild(outs)
+        backend = backend_for(inputs, path.entry.program)
         if path.entry.donated:
             del raws
-            return self.run_donating(path.entry, inputs, leaves)
-        return self.run(path.entry, inputs)
+            return self.run_donating(path.entry, inputs, leaves, backend)
+        return self.run(path.entry, inputs, backend)
 
     @staticmethod
     def inputs(entry: Entry, raws: Sequence[Any], hidden: Sequence[Any]) -> list[Any]:
@@ -192,11 +195,12 @@ class GuardedFunction(JitFunction):
                 return None, None, []
             tried.append(path)
             inputs = self.inputs(path.entry, raws, hidden)
-            outs, found = self.attempt(path, inputs, run)
+            outs, found, report = self.attempt(path, inputs, run)
             if found is None:
                 continue
             other = path.first_other(found)
             if other is None:
+                report()
                 if paths[0] is not path:
                     paths.remove(path)
                     paths.insert(0, path)
@@ -204,25 +208,27 @@ class GuardedFunction(JitFunction):
             self.parted = path.guards[other]
             known = (*path.answers[:other], path.guards[other].ask(found[other]))
 
-    def attempt(self, path: Path, inputs: list[Any], run: bool) -> tuple[Any, Any]:
-        """(outputs if the program has run, the values of the guards).
+    def attempt(self, path: Path, inputs: list[Any],
+                run: bool) -> tuple[Any, Any, Callable[[], None]]:
+        """(outputs if the program has run, the values of the guards, what reports errors of it).
 
         Before its guards are known a program may raise where this path would not be taken.
         """
         entry = path.entry
         if run and path.ahead:
             try:
-                if entry.compiled is None:
-                    entry.backend = backend_of(inputs)
-                    entry.compiled = entry.backend.compile(entry.program)
-                outs = entry.backend.call(entry.compiled, inputs)
-                return outs, outs[len(outs) - len(path.guards):]
+                backend = backend_for(inputs, entry.program)
+                compiled = entry.compiled.get(backend)
+                if compiled is None:
+                    compiled = entry.compiled[backend] = backend.compile(entry.program)
+                outs, report = backend.attempt(compiled, inputs)
+                return outs, outs[len(outs) - len(path.guards):], report
             except Exception:
                 pass
         try:
-            return None, path.tested(inputs)
+            return None, path.tested(inputs), lambda: None
         except Exception:
-            return None, None
+            return None, None, lambda: None
 
     # ------------------------------------------------------------------ recording
 

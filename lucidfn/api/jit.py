@@ -35,7 +35,7 @@ from lucidfn.api.lowering import Lowered
 from lucidfn.api.memory import Memory
 from lucidfn.api.options import Options, as_names, as_positions, check_names
 from lucidfn.api.outputs import Outputs
-from lucidfn.array import Array, Donated, weak_of
+from lucidfn.array import Array, Donated, check_library, weak_of
 from lucidfn.config import Settings, settings
 from lucidfn.control.call import call
 from lucidfn.control.custom import take_tracers
@@ -44,7 +44,7 @@ from lucidfn.core.collector import collector_paused
 from lucidfn.core.ir import Program
 from lucidfn.core.record import RecordTrace, stage
 from lucidfn.core.source import describe_line, here
-from lucidfn.core.trace import Tracer, backend_of, current, eval_trace
+from lucidfn.core.trace import Backend, Tracer, backend_for, current, eval_trace
 from lucidfn.passes.key_reuse import consume_by_program, report_key_reuse
 from lucidfn.tree import flatten, unflatten
 from lucidfn.types import (
@@ -85,22 +85,23 @@ class JitFunction:
         named = named_axes.get()  # collectives make programs depend on these
         quick = None if kwargs or named else self.find_quickly(args, config)
         if quick is not None:
-            entry, raws, leaves = quick
+            entry, raws, leaves, backend = quick
         else:
             entry, raws, leaves, _ = self.lookup(args, kwargs, config)
+            backend = backend_for(raws, entry.program)
             plain = not (kwargs or named or self.options.has_static or entry.baked)
             if plain and entry is self.cache.last:
-                self.quick = entry, make_guard(args), self.closure.known
+                self.quick = entry, make_guard(args), self.closure.known, backend
         if entry.donated and current.get() is eval_trace:
-            return self.run_donating(entry, raws, leaves)
-        return self.run(entry, raws)
+            return self.run_donating(entry, raws, leaves, backend)
+        return self.run(entry, raws, backend)
 
     def find_quickly(self, args: tuple[Any, ...], config: Settings) -> Any:
-        """(entry, raw inputs, leaves) if this call is like the last one, else None."""
+        """(entry, raw inputs, leaves, backend) if this call is like the last one, else None."""
         quick = self.quick  # read once: another thread may put a new one in its place
         if quick is None:
             return None
-        entry, guard, known = quick
+        entry, guard, known, backend = quick
         last: Any = self.cache.last
         if guard is None or entry.key.settings is not config or entry is not last:
             return None
@@ -111,9 +112,10 @@ class JitFunction:
         raws, leaves = found
         if entry.hidden:
             raws += [raw_leaf(known[1][i]) for i in entry.hidden]
-        return entry, raws, leaves
+        return entry, raws, leaves, backend
 
-    def run(self, entry: Entry, raws: list[Any]) -> Any:
+    def run(self, entry: Entry, raws: list[Any], backend: Backend, given: bool = False) -> Any:
+        """`given`: the backend may empty the list, and use the memory of what nobody else holds."""
         traced = current.get() is not eval_trace or bool(entry.outer or named_axes.get())
         if not traced:
             for x in raws:
@@ -125,10 +127,12 @@ class JitFunction:
         else:
             if settings().key_reuse == "error":
                 consume_by_program(entry.program, raws)
-            if entry.compiled is None:
-                entry.backend = backend_of(raws)
-                entry.compiled = entry.backend.compile(entry.program)
-            outs = entry.backend.call(entry.compiled, raws)
+            if entry.hidden and backend.device != "cpu":
+                follow(entry, raws, backend)
+            compiled = entry.compiled.get(backend)
+            if compiled is None:
+                compiled = entry.compiled[backend] = backend.compile(entry.program)
+            outs = backend.call(compiled, raws, given) if given else backend.call(compiled, raws)
         return entry.outputs.rebuild(outs)
 
     # ------------------------------------------------------------------ lookup
@@ -197,6 +201,7 @@ class JitFunction:
             kinds.append((raw.shape, raw.dtype, weak_of(x)))
             raws.append(raw)
         else:
+            check_library(x)
             kinds.append(("static", static_key(x)))
 
     def unhashable(self, args: Any, kwargs: Any, leaves: Any, static: Any,
@@ -272,7 +277,8 @@ class JitFunction:
 
     # ------------------------------------------------------------------ donation
 
-    def run_donating(self, entry: Entry, raws: list[Any], leaves: list[Any]) -> Any:
+    def run_donating(self, entry: Entry, raws: list[Any], leaves: list[Any],
+                     backend: Backend) -> Any:
         """Run a call that gives up some arrays; their buffers are reused if nobody else holds them.
 
         The arrays are marked before anything is overwritten, so that they are never half new.
@@ -300,24 +306,25 @@ class JitFunction:
         # reference is the list's, one the argument's of getrefcount.
         sole = tuple([i for i, _ in given if type(raws[i]) is np.ndarray and raws[i].base is None
                       and raws[i].flags.writeable and sys.getrefcount(raws[i]) == 2])
-        if not sole or any(isinstance(x, Tracer) for x in raws):
-            return self.run(entry, raws)
+        if backend.device != "cpu" or not sole or any(isinstance(x, Tracer) for x in raws):
+            return self.run(entry, raws, backend, given=backend.device != "cpu")
         compiled = entry.reusing.get(sole)
         if compiled is None:
             if len(entry.reusing) == _REUSING_KEPT:
-                return self.run(entry, raws)
-            entry.backend = backend_of(raws)
-            compiled = entry.reusing[sole] = entry.backend.compile(entry.program, sole)
-        return entry.outputs.rebuild(entry.backend.call(compiled, raws))
+                return self.run(entry, raws, backend)
+            compiled = entry.reusing[sole] = backend.compile(entry.program, sole)
+        return entry.outputs.rebuild(backend.call(compiled, raws))
 
     # ------------------------------------------------------------------ looking inside
 
-    def entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
-        return self.lookup(args, kwargs, settings())[0]
+    def entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Entry, Backend]:
+        """The entry of a call, and where it would run."""
+        entry, raws, _, _ = self.lookup(args, kwargs, settings())
+        return entry, backend_for(raws, entry.program)
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The recorded program for these arguments, before optimisation."""
-        return self.entry(args, kwargs).program
+        return self.entry(args, kwargs)[0].program
 
     def source(self, *args: Any, **kwargs: Any) -> str:
         """The Python text that runs for these arguments."""
@@ -328,14 +335,13 @@ class JitFunction:
 
         Donated arrays count as overwritten, as they are if nothing else holds them.
         """
-        entry = self.entry(args, kwargs)
-        backend = backend_of(())
+        entry, backend = self.entry(args, kwargs)
         compiled = backend.compile(entry.program, entry.donated)
         return Memory(self.name, backend.memory(compiled))
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The function recorded for these arguments (arrays or ShapeDtypeStruct)."""
-        return Lowered(self, self.entry(args, kwargs))
+        return Lowered(self, *self.entry(args, kwargs))
 
     trace_for = lower
 
@@ -371,6 +377,21 @@ class JitFunction:
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {self.name}>"
+
+
+def follow(entry: Entry, raws: list[Any], backend: Backend) -> None:
+    """Move captured arrays to the device of a call: each is copied once, and the copy is kept.
+
+    A NumPy array may change between the calls, and is left to be copied at each.
+    """
+    for place in range(len(raws) - len(entry.hidden), len(raws)):
+        raw = raws[place]
+        if type(raw) is np.ndarray and raw.shape and (raw.flags.writeable or raw.base is None):
+            kept, copy, device = entry.copies.get(place, (None, None, None))
+            if kept is not raw or device is not backend:
+                copy = backend.asarray(raw, None)
+                entry.copies[place] = raw, copy, backend
+            raws[place] = copy
 
 
 def jit(fun: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lucidfn.api.arguments import raw_leaf
 from lucidfn.api.cache import Entry, differences
 from lucidfn.core.ir import Program
-from lucidfn.core.trace import backend_of
+from lucidfn.core.trace import Backend, backend_for
 
 if TYPE_CHECKING:
     from lucidfn.api.jit import JitFunction
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Lowered:
     """A recorded function; `compile()` makes it runnable, `program` is what was recorded."""
 
-    def __init__(self, function: JitFunction, entry: Entry):
-        self._function, self._entry = function, entry
+    def __init__(self, function: JitFunction, entry: Entry, backend: Backend):
+        self._function, self._entry, self._backend = function, entry, backend
 
     @property
     def program(self) -> Program:
@@ -38,19 +38,18 @@ class Lowered:
         return self._entry.outputs.structs(self._entry.program)
 
     def compile(self) -> CompiledFunction:
-        """Compile for the default backend."""
-        entry = self._entry
-        if entry.compiled is None:
-            entry.backend = backend_of(())
-            entry.compiled = entry.backend.compile(entry.program)
-        return CompiledFunction(self._function, entry)
+        """Compile for the device of the arguments; for shapes alone, the default one."""
+        entry, backend = self._entry, self._backend
+        if backend not in entry.compiled:
+            entry.compiled[backend] = backend.compile(entry.program)
+        return CompiledFunction(self._function, entry, entry.compiled[backend])
 
 
 class CompiledFunction:
     """A function compiled for one kind of arguments; other kinds are an error, not a retrace."""
 
-    def __init__(self, function: JitFunction, entry: Entry):
-        self._function, self._entry = function, entry
+    def __init__(self, function: JitFunction, entry: Entry, compiled: Any):
+        self._function, self._entry, self._compiled = function, entry, compiled
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         f = self._function
@@ -60,16 +59,17 @@ class CompiledFunction:
             wrong = ["an array it closes over changed whose value was used while tracing"]
         if wrong:
             raise TypeError(f"{f.name} was compiled for other arguments: {'; '.join(wrong)}")
-        return f.run(self._entry, raws + [raw_leaf(hidden[i]) for i in self._entry.hidden])
+        raws += [raw_leaf(hidden[i]) for i in self._entry.hidden]
+        return f.run(self._entry, raws, backend_for(raws, self._entry.program))
 
     def as_text(self) -> str:
         """The Python text that runs."""
-        return self._entry.compiled.source
+        return self._compiled.source
 
     @property
     def program(self) -> Program:
         """The optimised program."""
-        return self._entry.compiled.program
+        return self._compiled.program
 
     def cost_analysis(self) -> dict[str, int]:
         """Floating point operations and bytes moved by the optimised program."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any, NamedTuple
 
 from lucidfn.api.arguments import name_of
@@ -11,6 +10,7 @@ from lucidfn.api.inspect import Recorded
 from lucidfn.control.call import CALLS
 from lucidfn.control.saving import expanded
 from lucidfn.core.ir import Program, Var
+from lucidfn.core.printer import escape
 from lucidfn.core.source import Source
 from lucidfn.ops.naming import checkpoint_name
 from lucidfn.ops.tapes import UNKNOWN

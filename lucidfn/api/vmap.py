@@ -16,7 +16,7 @@ from lucidfn.api.arguments import (
     raw_leaf,
     signature_of,
 )
-from lucidfn.array import is_array_like, typeof, weak_of, wrap
+from lucidfn.array import check_library, is_array_like, typeof, weak_of, wrap
 from lucidfn.core.trace import shape_of
 from lucidfn.ops.shape import move_axis
 from lucidfn.transforms.vmap import batch_flat
@@ -139,6 +139,7 @@ def _moved(fun: Any, leaves: Sequence[Any], axes: Sequence[int | None],
             batched.append(False)
             continue
         if not is_array_like(x):
+            check_library(x)
             raise TypeError(f"vmap of {name_of(fun)}: `{name}` is {type(x).__name__} {x!r:.40}, "
                             "which has no axis to map; give it None in in_axes")
         raw = raw_leaf(x)

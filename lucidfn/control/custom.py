@@ -19,7 +19,7 @@ from lucidfn.core.ir import Program
 from lucidfn.core.primitive import Primitive
 from lucidfn.core.record import RecordTrace, record
 from lucidfn.core.source import describe_line, here
-from lucidfn.core.trace import Trace, Tracer, current, shape_of, type_of
+from lucidfn.core.trace import Trace, Tracer, beside, current, shape_of, type_of
 from lucidfn.errors import MissingRuleError, UnexpectedTracerError
 from lucidfn.ops.elementwise import add
 from lucidfn.ops.shape import broadcast_to, reduce_sum, zeros
@@ -233,7 +233,7 @@ class CustomVjpLinear(Primitive):
         split = len(args) - sum(params["moving"])
         if any(t is not None for t in tangents[:split]):
             return jvp(forward_program(args, **params), args, tangents)[1]
-        filled = [zeros(shape_of(x), x.dtype) if t is None else t
+        filled = [beside(zeros(shape_of(x), x.dtype), x) if t is None else t
                   for t, x in zip(tangents[split:], args[split:], strict=True)]
         return self(*args[:split], *filled, **params)
 

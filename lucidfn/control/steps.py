@@ -20,7 +20,6 @@ from lucidfn.core.record import RecordTracer, record
 from lucidfn.core.trace import (
     OWNERS,
     Backend,
-    Tracer,
     backend_of,
     current,
     eval_trace,
@@ -60,7 +59,8 @@ class Step(Call):
         if pull is not None and current.get() is eval_trace:
             operands = [*args[:pull.residuals], cts[0]]
             for x in operands:
-                if isinstance(x, (Tracer, Var)):
+                # A traced value, or one that moves the whole to another device.
+                if OWNERS.get(type(x)) is not pull.backend:
                     break
             else:
                 found = pull.backend.call(pull.compiled, operands)
@@ -82,7 +82,7 @@ def linearize_step(trace: jvp.JvpTrace, primitive: Primitive, primals: list[Any]
     for x, t in zip(primals, tangents, strict=True):
         kind = type(x)
         if kind in OWNERS:
-            signature += (x.shape, x.dtype, t is None)
+            signature += (OWNERS[kind], x.shape, x.dtype, t is None)
         elif kind in SCALARS:
             # By value, -0.0 apart from 0.0: rules decide by it, and as a literal it stays weak.
             signature += (kind, x if x else repr(x), t is None)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from types import MemberDescriptorType
 from typing import Any
 
+import numpy as np
+
 from lucidfn.core.axes import named_axes, with_axes
 from lucidfn.core.source import describe_line, here, user_frame
 from lucidfn.core.trace import Tracer, current, type_of
@@ -147,8 +149,9 @@ def hidden_by_where(name: str, args: Sequence[Any]) -> list[str]:
     """Advice for 0 * inf and 0 / 0, which arise in derivatives of what `where` discards."""
     if name not in ("mul", "div") or len(args) != 2:
         return []
-    zero, infinite = [[bool(getattr(test, "any", lambda test=test: test)()) for test in tests]
-                      for tests in ([x == 0 for x in args], [abs(x) == math.inf for x in args])]
+    values = [np.asarray(x) for x in args]
+    zero, infinite = [[bool(test.any()) for test in tests] for tests in (
+        [x == 0 for x in values], [abs(x) == math.inf for x in values])]
     product = (zero[0] and infinite[1]) or (zero[1] and infinite[0])
     if not (product if name == "mul" else zero[0] and zero[1]):
         return []
@@ -160,6 +163,7 @@ def hidden_by_where(name: str, args: Sequence[Any]) -> list[str]:
 def value_range(x: Any) -> str:
     """min and max of a raw array, where it has them: what made a NaN is often visible there."""
     try:
+        x = np.asarray(x)
         if x.ndim and (bad := int((x != x).sum())):
             return f"{bad} of {x.size} are NaN"
         return f"min {x.min():.6g}, max {x.max():.6g}" if x.size and x.ndim else f"value {x:.6g}"

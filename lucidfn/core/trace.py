@@ -82,6 +82,7 @@ class Backend:
     """How primitives run on one kind of array: a table of kernels and a compiler."""
 
     name: str
+    device: str  # the name under which users know it
     kernels: dict[Primitive, Callable[..., Any]]
 
     def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -91,6 +92,23 @@ class Backend:
     def compile(self, program: Any, donated: Sequence[int] = ()) -> Callable[..., list[Any]]:
         """A function of raw arrays that computes the program's outputs."""
         raise NotImplementedError
+
+    def call(self, compiled: Any, args: Sequence[Any], given: bool = False) -> Sequence[Any]:
+        """Run what `compile` returned on raw arrays. `given`: it may empty the list of them, and
+        use the memory of those that nobody else holds."""
+        raise NotImplementedError
+
+    def attempt(self, compiled: Any, args: Sequence[Any]) -> tuple[Sequence[Any], Any]:
+        """`call` before it is known whether its results count; and what to call if they do, so that
+        errors which this device finds later are reported."""
+        return self.call(compiled, args), lambda: None
+
+    def about(self) -> str:
+        """What the device is, in words."""
+        return ""
+
+    def wait(self) -> None:
+        """Return when everything that has been asked for is computed."""
 
     def memory(self, compiled: Any) -> Any:
         """When a compiled program allocates and frees its values."""
@@ -105,17 +123,79 @@ class Backend:
         raise NotImplementedError
 
 
+class Backends(dict[str, Backend]):
+    """Backends by the name of their device. One that is not loaded is looked for by `find`."""
+
+    find: Callable[[str], Backend]
+
+    def __missing__(self, name: str) -> Backend:
+        return self.find(name)
+
+
 _running: ContextVar[Source | None] = ContextVar("lucidfn_source", default=None)
 OWNERS: dict[type, Backend] = {}  # the one registry: which backend owns an array type
-BACKENDS: dict[str, Backend] = {}
+BACKENDS = Backends()
+FOREIGN: set[type] = set()  # array types of the backends that are not NumPy, added when they load
+ADOPTED: dict[type, Callable[[Any], Any]] = {}  # other libraries' arrays, and what makes raw ones
 
 
 def backend_of(args: Sequence[Any]) -> Backend:
+    """Where an operation runs: on the device of its arrays, which NumPy's constants follow."""
+    found = None
     for arg in args:
-        backend = OWNERS.get(type(arg))
-        if backend is not None:
-            return backend
-    return BACKENDS["numpy"]
+        kind = type(arg)
+        if kind in OWNERS:
+            found = OWNERS[kind]
+            if kind in FOREIGN:
+                break
+    return BACKENDS[_settings.get().default_device] if found is None else found
+
+
+def backend_for(args: Sequence[Any], program: Any) -> Backend:
+    """Where a program runs on these arguments: its constants have a device too."""
+    found = backend_of(args)
+    return found if not FOREIGN or found.device != "cpu" else \
+        backend_of_constants(program) or found
+
+
+def backend_of_programs(params: dict[str, Any]) -> Backend | None:
+    """The backend that constants of the programs among parameters live on, if it is not NumPy."""
+    for value in params.values():
+        for part in value if isinstance(value, tuple) else (value,):
+            found = backend_of_constants(part) if hasattr(part, "equations") else None
+            if found is not None:
+                return found
+    return None
+
+
+def backend_of_constants(program: Any) -> Backend | None:
+    """The backend that constants of a program live on, or of one in it, if it is not NumPy."""
+    if "backend" not in program.derived:
+        found = next((OWNERS[type(x)] for x in program.consts.values() if type(x) in FOREIGN), None)
+        for eqn in program.equations:
+            if found is None and eqn.primitive.nested:
+                found = backend_of_programs(eqn.params)
+        program.derived["backend"] = found
+    return program.derived["backend"]
+
+
+def home(x: Any) -> Backend | None:
+    """The backend of the array that x is, or stands for; None for NumPy's, and where none is."""
+    while isinstance(x, Tracer):
+        x = getattr(x, "primal", getattr(x, "value", None))
+    return OWNERS[type(x)] if type(x) in FOREIGN else None
+
+
+def placed(constant: Any, backend: Backend | None) -> Any:
+    """A constant on a backend that is not NumPy's; one that is being recorded stays as it is."""
+    if backend is None or isinstance(constant, Tracer):
+        return constant
+    return backend.asarray(constant, None)
+
+
+def beside(constant: Any, x: Any) -> Any:
+    """A constant on the device of x: what is computed of it alone then lives there too."""
+    return placed(constant, home(x))
 
 
 class EvalTrace(Trace):
@@ -126,12 +206,17 @@ class EvalTrace(Trace):
                       lambda self, source: _running.set(source))
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        backend = None
         for arg in args:
-            if type(arg) in OWNERS:
-                backend = OWNERS[type(arg)]
-                break
-        else:
-            backend = BACKENDS["numpy"]
+            kind = type(arg)
+            if kind in OWNERS:
+                backend = OWNERS[kind]
+                if kind in FOREIGN:
+                    break
+        if FOREIGN and primitive.nested and (backend is None or backend.device == "cpu"):
+            backend = backend_of_programs(params) or backend
+        if backend is None:  # of numbers, or of nothing: a constant, which follows
+            backend = BACKENDS["cpu"]
         try:
             out = backend.run(primitive, args, params)
         except Exception as error:

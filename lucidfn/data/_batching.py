@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import random, tree
-from lucidfn.array import Array
+from lucidfn.array import Array, on_device
 
 
 def batches(key: Any, arrays: Any, size: int, *, drop_last: bool = False, start: int = 0,
@@ -18,12 +18,13 @@ def batches(key: Any, arrays: Any, size: int, *, drop_last: bool = False, start:
             ) -> Iterator[Any]:
     """Yields batches of `size` rows of a tree of arrays with equally many rows, shuffled by key.
 
-    Each batch is a tree of new NumPy arrays. The key decides everything: the order is drawn anew
-    for each of the `epochs` (None: without end), and `transform(key, batch)` gets a key of its own
-    for each batch. `start` leaves out that many batches, counted through all epochs, without
-    reading them: what follows is what would have followed. `key=None` keeps the rows in order, for
-    evaluation. The last batch of an epoch may be smaller; `drop_last=True` leaves it out.
-    Raises ValueError for a size, start or epochs that do not fit, TypeError for what is no array.
+    Each batch is a tree of new NumPy arrays; rows of arrays on a GPU stay there. The key decides
+    everything: the order is drawn anew for each of the `epochs` (None: without end), and
+    `transform(key, batch)` gets a key of its own for each batch. `start` leaves out that many
+    batches, counted through all epochs, without reading them: what follows is what would have
+    followed. `key=None` keeps the rows in order, for evaluation. The last batch of an epoch may be
+    smaller; `drop_last=True` leaves it out. Raises ValueError for a size, start or epochs that do
+    not fit, TypeError for what is no array.
 
     >>> import numpy as np
     >>> from lucidfn import random
@@ -35,7 +36,7 @@ def batches(key: Any, arrays: Any, size: int, *, drop_last: bool = False, start:
     True
     """
     leaves, treedef = tree.flatten(arrays)
-    leaves = [_as_numpy(leaf) for leaf in leaves]
+    leaves = [_as_rows(leaf) for leaf in leaves]
     n = _rows("batches", arrays, leaves)
     each = batch_count(n, size, drop_last=drop_last)
     _check_range(n, size, each, start, epochs, drop_last)
@@ -101,11 +102,11 @@ def _two_keys(name: str, key: Any) -> tuple[Any, Any]:
     return random.fold_in(key, 0), random.fold_in(key, 1)
 
 
-def _as_numpy(leaf: Any) -> np.ndarray:
+def _as_rows(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray):
         return leaf  # a mapped file stays one: rows are read when they are used
     if isinstance(leaf, Array):
-        return np.asarray(leaf)
+        return leaf if on_device(leaf) else np.asarray(leaf)
     raise TypeError(f"batches and splits are made of arrays, got {type(leaf).__name__}; "
                     "np.asarray makes one of a list")
 
@@ -120,17 +121,19 @@ def _rows(name: str, arrays: Any, leaves: Sequence[Any]) -> int:
     raise ValueError(f"{name} takes arrays with equally many rows, got shapes {shapes}")
 
 
-def _take(leaf: np.ndarray, order: np.ndarray | None, start: int, stop: int) -> np.ndarray:
+def _take(leaf: Any, order: np.ndarray | None, start: int, stop: int) -> Any:
+    """New rows of an array, in an order; on the device where it is."""
     if order is None:
-        return np.array(leaf[start:stop])
-    return np.asarray(np.take(leaf, order[start:stop], axis=0))
+        return leaf[start:stop] if on_device(leaf) else np.array(leaf[start:stop])
+    rows = order[start:stop]
+    return leaf[rows] if on_device(leaf) else np.asarray(np.take(leaf, rows, axis=0))
 
 
 # ------------------------------------------------------------------ splits
 
 def train_test_split(key: Any, arrays: Any, test_size: float | int = 0.25, *,
                      stratify: Any = None) -> tuple[Any, Any]:
-    """Two trees of new NumPy arrays: the rows for training, and those for testing.
+    """Two trees of new arrays, as of `batches`: the rows for training, and those for testing.
 
     `test_size` is a share below 1 (rounded up) or a number of rows. `stratify` are labels [N]: each
     class is split by that share as nearly as whole rows allow. Raises ValueError where a part would
@@ -143,7 +146,7 @@ def train_test_split(key: Any, arrays: Any, test_size: float | int = 0.25, *,
     (8, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
     leaves, treedef = tree.flatten(arrays)
-    leaves = [_as_numpy(leaf) for leaf in leaves]
+    leaves = [_as_rows(leaf) for leaf in leaves]
     n = _rows("train_test_split", arrays, leaves)
     share = isinstance(test_size, float | np.floating)
     if share and not 0 < test_size < 1:
@@ -159,7 +162,7 @@ def train_test_split(key: Any, arrays: Any, test_size: float | int = 0.25, *,
     mask = np.zeros(n, bool)
     mask[testing] = True
     training = order[~mask[order]]
-    return tuple(tree.unflatten(treedef, [np.asarray(np.take(leaf, rows, axis=0))  # type: ignore
+    return tuple(tree.unflatten(treedef, [_take(leaf, rows, 0, len(rows))  # type: ignore
                                           for leaf in leaves]) for rows in (training, testing))
 
 

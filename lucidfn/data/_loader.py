@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lucidfn.device import device_put, devices
+from lucidfn.backends.devices import find_backend
+from lucidfn.device import device_put
 
 
 class Loader:
@@ -18,19 +19,19 @@ class Loader:
         for x, y in Loader(batches(key, (images, labels), 128)):
             ...
 
-    The batches and their order are those of the source. `device="cpu"` puts the arrays of each
+    The batches and their order are those of the source. `device="gpu"` puts the arrays of each
     batch on a device, in the thread; without a device they stay what they are. An exception of the
     source is raised in the loop, after the batches before it. A loop that is left early, `close()`
     and the end of a `with` block stop the thread; what was made ahead is dropped. A source that is
     no iterator (a list, an object with `__iter__`) can be looped over again.
     """
 
-    def __init__(self, source: Iterable[Any], *, prefetch: int = 2, device: str | None = None):
+    def __init__(self, source: Iterable[Any], *, prefetch: int = 2, device: Any = None):
         if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 1:
             raise ValueError(f"Loader got prefetch={prefetch!r}, expected how many batches to make "
                              "ahead, at least 1")
-        if device is not None and device not in devices():
-            raise ValueError(f"there is no device {device!r} here; there are {devices()}")
+        if device is not None:
+            device = find_backend(device).device
         if not isinstance(source, Iterable):
             hint = "; call it first" if callable(source) else ""
             raise TypeError(f"Loader got {type(source).__name__}, expected something to iterate "

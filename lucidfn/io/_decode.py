@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lucidfn import random
-from lucidfn.array import Array
+from lucidfn.array import Array, place
+from lucidfn.config import override
 from lucidfn.io._safetensors import describe
 from lucidfn.io._structure import FACTORIES, KEYS, Path, type_name
 from lucidfn.tree._registry import KINDS
@@ -37,13 +38,14 @@ class Leaf(NamedTuple):
 class Decoder:
     """Builds trees from JSON, every part of which may be wrong: ValueError then.
 
-    `read(name)` gives a tensor, `shape(name)` its (dtype, shape) in the file.
+    `read(name)` gives a tensor, `shape(name)` its (dtype, shape) in the file; arrays are placed on
+    `device`.
     """
 
     def __init__(self, read: Callable[[str], np.ndarray],
                  shape: Callable[[str], tuple[np.dtype | None, tuple[int, ...]]],
-                 types: Iterable[type] = ()):
-        self.read, self.shape = read, shape
+                 types: Iterable[type] = (), device: Any = None):
+        self.read, self.shape, self.device = read, shape, device
         self.types = {type_name(t): t for t in types}
 
     def decode(self, node: Any) -> Any:
@@ -83,18 +85,21 @@ class Decoder:
         except Exception as error:
             raise ValueError(f"a {cls.__name__} cannot be built: {error}") from error
 
-    def array(self, node: dict[str, Any]) -> Any:
+    def array(self, node: dict[str, Any], device: Any = None) -> Any:
+        """A tensor as it was saved. `device` is where it goes if no device is asked for."""
         dtype, _ = self.type_of(node)
         raw = self.read(node["array"])  # TypeError for a dtype that lucidfn lacks
         if dtype == complex128:
             raw = raw.reshape(-1).view(complex128).reshape(raw.shape[:-1])
         elif is_key(dtype):
-            raw = random.wrap_key_data(raw, impl=dtype.names[0]).value  # type: ignore[index]
+            with override(default_device="cpu"):  # as all that is read, until it is placed
+                raw = random.wrap_key_data(raw, impl=dtype.names[0]).value  # type: ignore[index]
         if node.get("as") == "scalar":
             return raw[()]
         if node.get("as") == "ndarray":
             return raw
-        return Array(raw, node.get("weak", False))  # nobody else has it: no copy to protect it
+        # Nobody else has it: no copy to protect it.
+        return place(Array(raw, node.get("weak", False)), self.device or device)
 
     def type_of(self, node: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...]]:
         """dtype and shape of an array, as users see it."""

@@ -124,15 +124,17 @@ class Checkpointer:
             if step not in kept:
                 self.path(step).unlink(missing_ok=True)
 
-    def restore(self, step: int | str = "last", *, like: Any = None) -> Checkpoint | None:
+    def restore(self, step: int | str = "last", *, like: Any = None,
+                device: Any = None) -> Checkpoint | None:
         """The last checkpoint, the "best", or that of a step; None where the folder has none.
 
-        A damaged last one is left out with a warning. `like` is as for `load`. A run resumed with
-        another number of threads may differ from the uninterrupted one in the last bits, and warns.
+        A damaged last one is left out with a warning. `like` and `device` are as for `load`. A run
+        resumed with another number of threads may differ from the uninterrupted one in the last
+        bits, and warns.
         FileNotFoundError for a step that is not there.
         """
         if step == "last":
-            return self._restore_last(like)
+            return self._restore_last(like, device)
         if step == "best":
             step = self.best_step  # type: ignore[assignment]
             if step is None:
@@ -142,13 +144,13 @@ class Checkpointer:
         if not self.path(step).exists():
             raise FileNotFoundError(f"{self.folder} has no checkpoint of step {step}; it has "
                                     f"{self.steps}")
-        return self._read(step, like)
+        return self._read(step, like, device)
 
-    def _restore_last(self, like: Any) -> Checkpoint | None:
+    def _restore_last(self, like: Any, device: Any) -> Checkpoint | None:
         faults = []
         for step in reversed(self.steps):
             try:
-                return self._read(step, like)
+                return self._read(step, like, device)
             except FileNotFoundError:  # deleted meanwhile by the process that writes
                 continue
             except CorruptFileError as error:
@@ -159,10 +161,10 @@ class Checkpointer:
             raise CorruptFileError(f"no checkpoint in {self.folder} can be read; {faults[0]}")
         return None
 
-    def _read(self, step: int, like: Any) -> Checkpoint:
+    def _read(self, step: int, like: Any, device: Any) -> Checkpoint:
         path = self.path(step)
         about = load(path, paths=["step", "score", "threads"])
-        tree = load(path, like, paths="tree")
+        tree = load(path, like, paths="tree", device=device)
         if about["threads"] != thread_count():
             warnings.warn(
                 f"{path} was written with {about['threads']} threads, and this process uses "

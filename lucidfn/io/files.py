@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lucidfn.array import Array
+from lucidfn.backends.devices import find_backend
 from lucidfn.core.trace import Tracer
 from lucidfn.errors import CorruptFileError
 from lucidfn.io._decode import Decoder, Leaf, UnknownTypeError, children, find
@@ -55,7 +56,8 @@ def save(path: Any, tree: Any) -> None:
 
 
 def load(path: Any, like: Any = None, *, paths: str | Sequence[str] | None = None,
-         verify: bool = True, mmap: bool | None = None, types: Iterable[type] = ()) -> Any:
+         verify: bool = True, mmap: bool | None = None, types: Iterable[type] = (),
+         device: Any = None) -> Any:
     """Read a tree from a file that `save` wrote, or {name: array} from another safetensors file.
 
     With `like`, a tree of arrays, shapes (`lf.eval_shape`) or values, the result has its structure,
@@ -64,8 +66,10 @@ def load(path: Any, like: Any = None, *, paths: str | Sequence[str] | None = Non
     `like` is then like the part. Each tensor read is checked against its checksum; `verify=False`
     only maps the file into memory, so that tensors are read when they are used (and must then not
     change on the disk). `mmap=` says so independently. `types` are containers that the file may
-    name beside those of modules that are loaded. CorruptFileError (a ValueError) for a file that is
-    damaged or no safetensors file, KeyError for a path that is not there. Nothing in a file is run.
+    name beside those of modules that are loaded. Arrays are placed on `device`; without it, where
+    those of `like` are, else on the default device. CorruptFileError (a ValueError) for a file that
+    is damaged or no safetensors file, KeyError for a path that is not there. Nothing in a file is
+    run.
 
     >>> import lucidfn as lf, lucidfn.numpy as lnp, tempfile
     >>> path = tempfile.mkdtemp() + "/model.safetensors"
@@ -77,12 +81,14 @@ def load(path: Any, like: Any = None, *, paths: str | Sequence[str] | None = Non
       unexpected in the file: params.b (float)
       different: params.w is float32[3] in the file, expected float32[4]
     """
+    if device is not None:
+        device = find_backend(device).device
     with opened(path) as file:
         header = read_header(file, path)
         checksums = sums_of(header, path) if verify and header.ours else None
         mapped = (not verify) if mmap is None else mmap
         reader = Reader(file, header, path, checksums, mapped)
-        decoder = Decoder(reader.read, shape_in(header), types)
+        decoder = Decoder(reader.read, shape_in(header), types, device)
         content = Content(os.fspath(path), root_of(header, path), decoder, header.ours)
         content.guarded(lambda: check_names(content, header))
         return content.guarded(lambda: content.load(like, paths))
@@ -202,6 +208,12 @@ class Content(NamedTuple):
             return self.decoder.decode(node)
         return fit(self, node, like)
 
+    def leaf(self, leaf: Leaf, like: Any) -> Any:
+        """The value of a leaf; of an array, beside the one that it is like."""
+        if leaf.form != "array":
+            return leaf.value
+        return self.decoder.array(leaf.node, like.device if type(like) is Array else None)
+
     def part(self, wanted: str) -> Any:
         try:
             return find(self.root, wanted)
@@ -246,8 +258,7 @@ def fit(content: Content, node: Any, like: Any) -> Any:
         more = [f"... and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
         raise Mismatch("\n  ".join(["does not fit `like`", *lines[:MAX_LINES],
                                     *more]))
-    return treedef.unflatten([content.decoder.decode(leaves[key_of(path)].node)
-                              for path, _ in steps])
+    return treedef.unflatten([content.leaf(leaves[key_of(path)], x) for path, x in steps])
 
 
 def is_array(x: Any) -> bool:

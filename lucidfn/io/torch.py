@@ -21,7 +21,7 @@ import numpy as np
 
 from lucidfn import random
 from lucidfn.api.inspect import eval_shape
-from lucidfn.array import Array, wrap
+from lucidfn.array import Array, place
 from lucidfn.io._safetensors import describe
 from lucidfn.io.files import load
 from lucidfn.nn.layer import Composite, Layer, Params, State
@@ -189,8 +189,9 @@ def from_torch(mapping: Any, model: Layer, *, names: Mapping[str, str] | None = 
     `mapping` has tensors or arrays by name, or says where they are: see `read_state_dict`. `names`
     gives PyTorch's names where they are not ours, for a whole layer or one array: {"head": "fc"};
     `flatten` the shape (C, H, W) that a Flatten before a Linear layer sees: {"fc1": (16, 4, 4)}.
-    `ignore` are patterns of names that the model does not need. Floating dtypes are kept.
-    ValueError lists everything that is missing, unexpected or of another shape.
+    `ignore` are patterns of names that the model does not need. Floating dtypes are kept, and the
+    arrays are made on the default device. ValueError lists everything that is missing, unexpected
+    or of another shape.
 
     >>> from lucidfn import io, nn
     >>> theirs = {"0.weight": np.ones((4, 3, 5, 5), "float32"), "0.bias": np.zeros(4, "float32")}
@@ -245,10 +246,10 @@ def filled(arrays: Mapping[str, Any], some: list[Slot], shapes: Any, faults: lis
             slot.part[0]]
         # PyTorch counts batches in 64 bits.
         dtype = piece.dtype if is_inexact(piece.dtype) else wanted.dtype
-        place = out
+        inner = out
         for step in slot.path[:-1]:
-            place = place.setdefault(step, {})
-        place[slot.path[-1]] = wrap(np.array(slot.back(piece), dtype, order="C"))
+            inner = inner.setdefault(step, {})
+        inner[slot.path[-1]] = place(Array(np.array(slot.back(piece), dtype, order="C")))
     return out
 
 
@@ -318,9 +319,10 @@ def read_state_dict(source: Any) -> Mapping[str, Any]:
     if path.name.endswith(".safetensors.index.json"):
         weight_map = json.loads(path.read_text())["weight_map"]
         parts = {name for name in weight_map.values() if name == Path(name).name}
-        return {k: v for part in sorted(parts) for k, v in load(path.parent / part).items()}
+        return {k: v for part in sorted(parts) for k, v in
+                load(path.parent / part, device="cpu").items()}
     if path.suffix == ".safetensors":
-        found = load(path)
+        found = load(path, device="cpu")
         if not isinstance(found, dict):
             raise ValueError(f"{path} holds a {type(found).__name__}, expected arrays by name")
         return found

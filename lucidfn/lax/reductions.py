@@ -9,7 +9,7 @@ from typing import Any
 from lucidfn import ops, tree
 from lucidfn.array import unwrap, weak_of, wrap
 from lucidfn.core.primitive import Primitive
-from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
+from lucidfn.core.trace import Tracer, beside, dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
 from lucidfn.lax import elementwise as ew
 from lucidfn.lax._operands import apply, array, axes_of, axis_of, keep_dtype, named, sizes
@@ -77,7 +77,7 @@ def _extremum(primitive: Primitive, operand: Any, axes: Sequence[int], sign: int
     where = axes_of(axes, len(shape), primitive.name)
     if any(shape[a] == 0 for a in where):
         kept = tuple([n for i, n in enumerate(shape) if i not in where])
-        return wrap(ops.full(shape=kept, dtype=dtype, value=_extreme(dtype, sign)))
+        return wrap(beside(ops.full(shape=kept, dtype=dtype, value=_extreme(dtype, sign)), raw))
     return wrap(primitive(raw, axes=where), weak_of(operand))
 
 

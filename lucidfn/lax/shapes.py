@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lucidfn import ops
-from lucidfn.array import unwrap, weak_of, wrap
+from lucidfn.array import place, unwrap, weak_of, wrap
 from lucidfn.core.trace import shape_of, type_of
 from lucidfn.errors import ShapeError
 from lucidfn.lax._operands import (
@@ -51,7 +51,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
             raise TypeError(f"lax.full makes numbers, not {dtype_name(to)}; lucidfn.random.split "
                             "makes arrays of keys")
         cast = {0: builtins.bool, 1: int, 2: float, 3: complex}[kind_of(to)]
-        return wrap(ops.full(shape=shape, dtype=to, value=cast(value)), weak)
+        return place(wrap(ops.full(shape=shape, dtype=to, value=cast(value)), weak))
     raw = value if dtype is None else keep_dtype(value, as_dtype(dtype))
     return wrap(ops.broadcast_to(raw, shape=shape), weak)
 
@@ -80,8 +80,8 @@ def broadcasted_iota(dtype: Any, shape: Any, dimension: int) -> Any:
         raise TypeError(f"lax.iota takes a numeric dtype, got {to}")
     axis = axis_of(dimension, len(shape), "broadcasted_iota")
     if kind_of(to) == 3:
-        return wrap(ops.convert(ops.iota(shape=shape, dtype=int32, axis=axis), dtype=to))
-    return wrap(ops.iota(shape=shape, dtype=to, axis=axis))
+        return place(wrap(ops.convert(ops.iota(shape=shape, dtype=int32, axis=axis), dtype=to)))
+    return place(wrap(ops.iota(shape=shape, dtype=to, axis=axis)))
 
 
 # ------------------------------------------------------------------ shape

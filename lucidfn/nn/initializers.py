@@ -17,7 +17,8 @@ import numpy as np
 
 import lucidfn.numpy as lnp
 from lucidfn import ops, random
-from lucidfn.array import as_raw, to_dtype, unwrap, wrap
+from lucidfn.array import as_raw, place, to_dtype, unwrap, wrap
+from lucidfn.core.trace import beside
 from lucidfn.types import (
     as_dtype,
     complex_dtype,
@@ -86,6 +87,11 @@ def _dtype(dtype: Any) -> Any:
     return out
 
 
+def _with_key(constant: Any, key: Any) -> Any:
+    """A constant where the key lives, as random weights do; without a key on the default device."""
+    return place(wrap(constant)) if key is None else wrap(beside(constant, unwrap(key)))
+
+
 def zeros(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
     """An array of zeros; the key is not used.
 
@@ -108,7 +114,7 @@ def constant(value: Any, dtype: Any = None) -> Initializer:
     def init(key: Any, shape: Shape, dtype: Any = None, out_sharding: None = None) -> Any:
         to = dtype if dtype is not None else default
         to = default_dtype_of(float) if to is None else as_dtype(to)
-        return wrap(ops.broadcast_to(as_raw(value, to), shape=tuple(shape)))
+        return _with_key(ops.broadcast_to(as_raw(value, to), shape=tuple(shape)), key)
 
     return init
 
@@ -373,7 +379,7 @@ def dirac(groups: int = 1, *, scale: Any = 1.0, dtype: Any = None) -> Initialize
                 values[(*centre, channel, group * own + channel)] = 1.0
         to = dtype if dtype is not None else default
         to = default_dtype_of(float) if to is None else as_dtype(to)
-        return _scaled(wrap(as_raw(values, to)), scale)
+        return _scaled(_with_key(as_raw(values, to), key), scale)
 
     return init
 

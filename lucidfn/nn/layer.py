@@ -23,9 +23,11 @@ import numpy as np
 
 from lucidfn import random
 from lucidfn.api.inspect import eval_shape
-from lucidfn.array import typeof
+from lucidfn.array import Array, typeof, unwrap
+from lucidfn.core.trace import home, placed
 from lucidfn.nn import calls
 from lucidfn.tree import explain_mismatch
+from lucidfn.tree import map as map_tree
 
 Params = dict[str, Any]
 State = dict[str, Any]
@@ -46,6 +48,13 @@ class LayerError(ValueError):
     def __str__(self) -> str:
         at = f" at {self.path!r}" if self.path else ""
         return f"{self.layer.headline()}{at} {self.message}"
+
+
+def with_key(tree: Any, key: Any) -> Any:
+    """What a layer starts from, on the device of its random key."""
+    found = home(unwrap(key))
+    return tree if found is None else map_tree(
+        lambda x: Array(placed(x.value, found), x.weak) if type(x) is Array else x, tree)
 
 
 @dataclass_transform(frozen_default=True)
@@ -120,7 +129,7 @@ class Layer:
     @calls.checked_init
     def init(self, key: Any) -> tuple[Params, State]:
         """(parameters, state) from a random key."""
-        return self.init_params(key), self.init_state()
+        return with_key(self.init_params(key), key), with_key(self.init_state(), key)
 
     @calls.checked_apply
     def apply(self, params: Params, state: State, *inputs: Any, train: bool = False,
@@ -433,7 +442,8 @@ class Composite(Layer):
     @calls.checked_init
     def init(self, key: Any) -> tuple[Params, State]:
         """(parameters, state), by child name; each child's key is named after it."""
-        params, state = dict(self.init_params(key)), dict(self.init_state())
+        params = with_key(dict(self.init_params(key)), key)
+        state = with_key(dict(self.init_state()), key)
         for name, child in self.named_children.items():
             if name in params or name in state:
                 raise ValueError(f"{type(self).__name__} has a child and a parameter {name!r}")

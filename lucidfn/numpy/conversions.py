@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import Array, Donated, unwrap, wrap
+from lucidfn.array import Array, Donated, place, unwrap, wrap
 from lucidfn.core.messages import (
     array_error,
     assignment_error,
@@ -106,7 +106,7 @@ def iterate(x: Any) -> Iterator[Any]:
 
 
 def _rows(x: Any) -> Iterator[Any]:
-    if type(x) is Array and current.get() is eval_trace:
+    if type(x) is Array and type(x.value) is np.ndarray and current.get() is eval_trace:
         for row in x.value:
             yield wrap(row, x.weak)
     else:
@@ -157,20 +157,28 @@ def to_ndarray(x: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarra
 def dlpack(x: Any, **options: Any) -> Any:
     if type(x) is not Array:
         raise array_error(x)
-    return x.value.__dlpack__(**options)
+    value = x.value if type(x.value) is np.ndarray else np.array(x.value)
+    return value.__dlpack__(**options)
 
 
 def dlpack_device(x: Any) -> tuple[int, int]:
     if type(x) is not Array:
         raise array_error(x)
-    return x.value.__dlpack_device__()
+    return np.empty(0).__dlpack_device__()  # others get the values on the host
 
 
 def reduce(x: Any) -> Any:
     if type(x) is not Array:
         raise array_error(x)
     value = x.value
-    return Array, (value if isinstance(value, Donated) else np.asarray(value), x.weak)
+    if isinstance(value, Donated):
+        return Array, (value, x.weak)
+    return restored, (np.asarray(value), x.weak)
+
+
+def restored(value: Any, weak: bool) -> Any:
+    """What was pickled, on the default device: that which it lived on may not be here."""
+    return place(Array(value, weak))
 
 
 def shallow_copy(x: Any) -> Any:
@@ -218,7 +226,9 @@ def to_text(x: Any) -> str:
     if type(x) is not Array:
         return _traced(x)
     value = x.value
-    return represent(x) if isinstance(value, Donated) or is_key(value.dtype) else str(value)
+    if isinstance(value, Donated) or is_key(value.dtype):
+        return represent(x)
+    return str(np.asarray(value))
 
 
 def to_format(x: Any, spec: str) -> str:

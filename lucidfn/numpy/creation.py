@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import Array, as_raw, to_dtype, unwrap, weak_of, wrap
+from lucidfn.array import (
+    Array,
+    as_raw,
+    constant,
+    on_device,
+    place,
+    to_dtype,
+    unwrap,
+    weak_of,
+    wrap,
+)
 from lucidfn.array import asarray as _asarray
 from lucidfn.core.messages import integer_error, number_error
-from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
+from lucidfn.core.trace import Tracer, beside, dtype_of, shape_of, type_of
 from lucidfn.numpy.elementwise import add, exp, lift, log, multiply, power, sign, subtract
 from lucidfn.numpy.indexing import look
 from lucidfn.numpy.linear import take_diagonal
@@ -82,6 +92,8 @@ def array(object: Any, dtype: Any = None, copy: bool | None = True, order: str |
     Array([1. , 2.5], dtype=float32)
     """
     out = _asarray(object, dtype)
+    if device is not None or not (isinstance(object, (Array, Tracer)) or on_device(out)):
+        out = place(out, device)
     if copy and out is object and type(out) is Array:
         out = Array(out.value.copy(), out.weak)
     if len(out.shape) < ndmin:
@@ -94,7 +106,7 @@ def array(object: Any, dtype: Any = None, copy: bool | None = True, order: str |
 def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None,
             device: Any = None) -> Any:
     """Like `array`, without a copy of what is an Array already."""
-    return array(a, dtype, copy=bool(copy))
+    return array(a, dtype, copy=bool(copy), device=device)
 
 
 def copy(a: Any, order: str | None = None) -> Any:
@@ -104,27 +116,27 @@ def copy(a: Any, order: str | None = None) -> Any:
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
     """An array that another library exports by DLPack; copied, as arrays are immutable."""
-    return Array(np.from_dlpack(x).copy())
+    return place(Array(np.from_dlpack(x).copy()), device)
 
 
 def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Any:
     """A one-dimensional array of what a buffer holds."""
-    return Array(np.frombuffer(buffer, as_dtype(dtype), count, offset).copy())
+    return place(Array(np.frombuffer(buffer, as_dtype(dtype), count, offset).copy()))
 
 
 def fromiter(iter: Iterable[Any], dtype: Any, count: int = -1) -> Any:
     """A one-dimensional array of the items of an iterable."""
-    return Array(np.fromiter(iter, as_dtype(dtype), count))
+    return place(Array(np.fromiter(iter, as_dtype(dtype), count)))
 
 
 def fromstring(string: str, dtype: Any = float, count: int = -1, *, sep: str) -> Any:
     """A one-dimensional array of the numbers in a text."""
-    return Array(np.fromstring(string, as_dtype(dtype), count, sep=sep))
+    return place(Array(np.fromstring(string, as_dtype(dtype), count, sep=sep)))
 
 
 def fromfile(*args: Any, **options: Any) -> Any:
     """A one-dimensional array of what a file holds; see numpy.fromfile."""
-    return Array(np.fromfile(*args, **options))
+    return place(Array(np.fromfile(*args, **options)))
 
 
 # ------------------------------------------------------------------ from a shape
@@ -132,19 +144,27 @@ def fromfile(*args: Any, **options: Any) -> Any:
 def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros."""
     dtype = default_dtype_of(float) if dtype is None else as_dtype(dtype)
-    return wrap(ops.zeros(shape_tuple(shape, "zeros"), dtype))
+    return _full(shape_tuple(shape, "zeros"), 0, dtype, device)
 
 
 def ones(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of ones."""
     dtype = default_dtype_of(float) if dtype is None else as_dtype(dtype)
-    return wrap(ops.full(shape=shape_tuple(shape, "ones"), dtype=dtype,
-                         value=ops.ONE[kind_of(dtype)]))
+    return _full(shape_tuple(shape, "ones"), 1, dtype, device)
+
+
+def moved(device: Any, x: Any) -> Any:
+    """An array where it is to be; where that is not said, it stays where its operands were."""
+    return x if device is None else place(x, device)
+
+
+def _full(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any) -> Any:
+    return constant(ops.full, device, shape=shape, dtype=dtype, value=to_dtype(value, dtype))
 
 
 def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros: there is no uninitialised memory here."""
-    return zeros(shape, dtype)
+    return zeros(shape, dtype, device=device)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
@@ -153,38 +173,45 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) 
     if type(raw) in SCALARS:
         weak = dtype is None and type(raw) is not bool
         dtype = default_dtype_of(type(raw)) if dtype is None else as_dtype(dtype)
-        return wrap(ops.full(shape=sizes, dtype=dtype, value=to_dtype(raw, dtype)), weak)
+        return wrap(unwrap(_full(sizes, raw, dtype, device)), weak)
     raw = as_raw(raw if dtype is None else _asarray(fill_value, dtype))
-    return wrap(ops.broadcast_to(raw, shape=sizes), dtype is None and weak_of(fill_value))
+    out = wrap(ops.broadcast_to(raw, shape=sizes), dtype is None and weak_of(fill_value))
+    return moved(device, out)
 
 
-def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
+def _like(a: Any, value: Any, dtype: Any, shape: Any, device: Any) -> Any:
     if not (hasattr(a, "shape") and hasattr(a, "dtype")):
         a = _asarray(a)
-    out = full(a.shape if shape is None else shape, value, a.dtype if dtype is None else dtype)
-    return wrap(unwrap(out), True) if dtype is None and weak_of(a) else out
+    # A constant that is like an array lives where that array does.
+    device = a.device if device is None and type(a) is Array else device
+    out = full(a.shape if shape is None else shape, value, a.dtype if dtype is None else dtype,
+               device=device)
+    weak = dtype is None and weak_of(a)
+    if isinstance(a, Tracer) and device is None:
+        return wrap(beside(unwrap(out), a), weak or weak_of(out))
+    return wrap(unwrap(out), True) if weak else out
 
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros of the shape and dtype of a."""
-    return _like(a, 0, dtype, shape)
+    return _like(a, 0, dtype, shape, device)
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Ones of the shape and dtype of a."""
-    return _like(a, 1, dtype, shape)
+    return _like(a, 1, dtype, shape, device)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *,
                device: Any = None) -> Any:
     """Zeros of the shape and dtype of a."""
-    return zeros_like(prototype, dtype, shape)
+    return zeros_like(prototype, dtype, shape, device=device)
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *,
               device: Any = None) -> Any:
     """One value, in the shape and dtype of a."""
-    return _like(a, fill_value, dtype, shape)
+    return _like(a, fill_value, dtype, shape, device)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
@@ -192,12 +219,12 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *, device: 
     n = static_int(N, "lnp.eye")
     m = n if M is None else static_int(M, "lnp.eye")
     target = default_dtype_of(float) if dtype is None else as_dtype(dtype)
-    return wrap(to_dtype(_diagonal_mask(n, m, static_int(k, "lnp.eye")), target))
+    return place(wrap(to_dtype(_diagonal_mask(n, m, static_int(k, "lnp.eye")), target)), device)
 
 
-def identity(n: int, dtype: Any = None) -> Any:
+def identity(n: int, dtype: Any = None, *, device: Any = None) -> Any:
     """The identity matrix."""
-    return eye(n, dtype=dtype)
+    return eye(n, dtype=dtype, device=device)
 
 
 def _diagonal_mask(n: int, m: int, k: int) -> Any:
@@ -229,9 +256,10 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
     if by == 0:
         raise ValueError("lnp.arange: step must not be 0")
     if first == 0 and by == 1 and kind_of(target) in (1, 2):
-        return wrap(ops.iota(shape=(builtins.max(0, math.ceil(last)),), dtype=target, axis=0))
+        size = builtins.max(0, math.ceil(last))
+        return constant(ops.iota, device, shape=(size,), dtype=target, axis=0)
     span: Any = (first, last, by)
-    return Array(np.arange(*span).astype(target))
+    return place(Array(np.arange(*span).astype(target)), device)
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False,
@@ -243,11 +271,12 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     work, known = _work_dtype(dtype, start, stop), _known(start, stop)
     target, gaps = work if dtype is None else as_dtype(dtype), num - 1 if endpoint else num
     if known is not None:  # in double precision, rounded once
-        out = _rounded(np.linspace(known[0], known[1], num, endpoint), target)
+        out = _rounded(np.linspace(known[0], known[1], num, endpoint), target, device)
         step = (known[1] - known[0]) / gaps if gaps else math.nan
         return (out, Array(np.array(step, work))) if retstep else out
     a, b = as_raw(start, work), as_raw(stop, work)
     out = _between(a, b, num, gaps, axis, target)
+    out = moved(device, out)
     step = 1 / gaps if gaps else math.nan
     return (out, multiply(subtract(wrap(b), wrap(a)), step)) if retstep else out
 
@@ -282,16 +311,16 @@ def _work_dtype(asked: Any, *xs: Any) -> np.dtype:
     return builtins.max(dtype, wide, key=lambda d: (kind_of(d), d.itemsize))
 
 
-def _rounded(exact: np.ndarray, dtype: np.dtype) -> Any:
+def _rounded(exact: np.ndarray, dtype: np.dtype, device: Any) -> Any:
     """Values in double precision at the dtype that is wanted."""
     if kind_of(dtype) == 1:
-        return wrap(to_dtype(np.floor(exact.real), dtype))
+        return place(wrap(to_dtype(np.floor(exact.real), dtype)), device)
     with np.errstate(all="ignore"):
-        return Array((exact if kind_of(dtype) == 3 else exact.real).astype(dtype))
+        return place(Array((exact if kind_of(dtype) == 3 else exact.real).astype(dtype)), device)
 
 
 def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0,
-             dtype: Any = None, axis: int = 0) -> Any:
+             dtype: Any = None, axis: int = 0, *, device: Any = None) -> Any:
     """base ** start to base ** stop, evenly spaced in the exponent."""
     work = _work_dtype(dtype, start, stop, base)
     target, known = work if dtype is None else as_dtype(dtype), _known(start, stop, base)
@@ -299,19 +328,19 @@ def logspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: 
         num = static_int(num, "lnp.logspace")
         with np.errstate(all="ignore"):
             exact = np.logspace(known[0], known[1], num, endpoint, known[2])
-        return _rounded(exact, target)
+        return _rounded(exact, target, device)
     exponents = linspace(start, stop, num, endpoint, dtype=work, axis=axis)
-    return wrap(as_raw(power(wrap(as_raw(base, work)), exponents), target))
+    return moved(device, wrap(as_raw(power(wrap(as_raw(base, work)), exponents), target)))
 
 
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None,
-              axis: int = 0) -> Any:
+              axis: int = 0, *, device: Any = None) -> Any:
     """`num` numbers from start to stop with equal ratios; both must have one sign."""
     work = _work_dtype(dtype, start, stop)
     target, known = work if dtype is None else as_dtype(dtype), _known(start, stop)
     if known is not None and type(known[0]) is float and known[0] * known[1] > 0:
         num = static_int(num, "lnp.geomspace")
-        return _rounded(np.geomspace(known[0], known[1], num, endpoint), target)
+        return _rounded(np.geomspace(known[0], known[1], num, endpoint), target, device)
     first, last = wrap(as_raw(start, work)), wrap(as_raw(stop, work))
     side = sign(first)
     if kind_of(work) == 3:
@@ -325,7 +354,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
         out = out.at[(*[slice(None)] * at, 0)].set(first)
     if endpoint and num > 1:
         out = out.at[(*[slice(None)] * at, -1)].set(last)
-    return wrap(as_raw(out, target))
+    return moved(device, wrap(as_raw(out, target)))
 
 
 def _expand(x: Any, axis: int) -> Any:
@@ -336,11 +365,13 @@ def _expand(x: Any, axis: int) -> Any:
 
 # ------------------------------------------------------------------ triangles, diagonals
 
-def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *,
+        device: Any = None) -> Any:
     """(N, M) with ones at and below the k-th diagonal."""
     n = static_int(N, "lnp.tri")
     mask = _compare_places(ops.ge, n, n if M is None else static_int(M, "lnp.tri"), k)
-    return wrap(to_dtype(mask, default_dtype_of(float) if dtype is None else as_dtype(dtype)))
+    out = to_dtype(mask, default_dtype_of(float) if dtype is None else as_dtype(dtype))
+    return place(wrap(out), device)
 
 
 def tril(m: Any, k: int = 0) -> Any:
@@ -401,7 +432,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
         raw = to_dtype(raw, default_dtype_of(int))
     columns = [ops.integer_pow(raw, n=p) for p in range(n)]
     if not columns:
-        return wrap(ops.zeros((raw.shape[0], 0), raw.dtype))
+        return wrap(beside(ops.zeros((raw.shape[0], 0), raw.dtype), raw))
     columns = columns if increasing else columns[::-1]
     return wrap(ops.concatenate(*[ops.reshape(c, shape=(raw.shape[0], 1)) for c in columns],
                                 axis=1))

@@ -13,7 +13,7 @@ from lucidfn import ops
 from lucidfn.array import Array, promote, promote_raw, to_dtype, unwrap, weak_of, wrap
 from lucidfn.config import settings
 from lucidfn.core.primitive import Primitive
-from lucidfn.core.trace import Tracer, dtype_of, shape_of
+from lucidfn.core.trace import Tracer, beside, dtype_of, shape_of
 from lucidfn.types import (
     SCALARS,
     bool_,
@@ -216,7 +216,7 @@ def imag(x: Any, /) -> Any:
     """Imaginary part; zeros for real x."""
     raw = _array(x)
     return wrap(ops.imag(raw) if kind_of(raw.dtype) == 3 else
-                ops.zeros(shape_of(raw), dtype_of(raw)), weak_of(x))
+                beside(ops.zeros(shape_of(raw), dtype_of(raw)), raw), weak_of(x))
 
 
 def _array(x: Any) -> Any:
@@ -319,7 +319,7 @@ def isinf(x: Any, /) -> Any:
     """Whether inf or -inf."""
     raw = _array(x)
     if not is_inexact(raw.dtype):
-        return wrap(ops.full(shape=shape_of(raw), dtype=bool_, value=False))
+        return wrap(beside(ops.full(shape=shape_of(raw), dtype=bool_, value=False), raw))
     if kind_of(raw.dtype) == 3:
         return logical_or(isinf(real(x)), isinf(imag(x)))
     return wrap(ops.eq(ops.abs(raw), math.inf))

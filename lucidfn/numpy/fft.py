@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import as_raw, to_dtype, unwrap, wrap
+from lucidfn.array import as_raw, place, to_dtype, unwrap, wrap
 from lucidfn.core.trace import shape_of
 from lucidfn.numpy.elementwise import divide
 from lucidfn.numpy.reductions import normal_axes, normal_axis
@@ -189,17 +189,17 @@ def irfft2(a: Any, s: Sequence[int] | None = None, axes: Sequence[int] = (-2, -1
 def fftfreq(n: int, d: Any = 1.0, *, dtype: Any = None, device: Any = None) -> Any:
     """Frequencies of the elements of `fft` in cycles per unit, for samples d apart."""
     k = np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)])
-    return _frequencies(k, n, d, dtype)
+    return _frequencies(k, n, d, dtype, device)
 
 
 def rfftfreq(n: int, d: Any = 1.0, *, dtype: Any = None, device: Any = None) -> Any:
     """Frequencies of the elements of `rfft` in cycles per unit, for samples d apart."""
-    return _frequencies(np.arange(n // 2 + 1), n, d, dtype)
+    return _frequencies(np.arange(n // 2 + 1), n, d, dtype, device)
 
 
-def _frequencies(k: np.ndarray, n: int, d: Any, dtype: Any) -> Any:
+def _frequencies(k: np.ndarray, n: int, d: Any, dtype: Any, device: Any) -> Any:
     dtype = default_dtype_of(float) if dtype is None else as_dtype(dtype)
-    return divide(wrap((k / n).astype(dtype)), d)
+    return divide(place(wrap((k / n).astype(dtype)), device), d)
 
 
 def fftshift(x: Any, axes: Any = None) -> Any:

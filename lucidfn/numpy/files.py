@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lucidfn.array import wrap
+from lucidfn.array import place, wrap
 from lucidfn.types import bfloat16
 
 
@@ -22,13 +22,13 @@ def savez(file: Any, *args: Any, **kwds: Any) -> None:
 
 
 def load(file: Any, *args: Any, **kwargs: Any) -> Any:
-    """Read an array from a .npy file, or the mapping of arrays that an .npz file is."""
+    """Read an array from a .npy file, or the mapping of NumPy arrays that an .npz file is."""
     out = np.load(file, *args, **kwargs)
     if not isinstance(out, np.ndarray):
         return out
     if out.dtype == np.dtype("V2"):  # the file format has no name for bfloat16
         out = out.view(bfloat16)
-    return wrap(out)
+    return place(wrap(out))
 
 
 __all__ = ["load", "save", "savez"]

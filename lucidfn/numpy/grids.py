@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import Array, as_raw, wrap
+from lucidfn.array import Array, as_raw, constant, place, wrap
 from lucidfn.numpy.creation import _number, shape_tuple, static_int, zeros
 from lucidfn.types import as_dtype, default_dtype_of, is_inexact
 
@@ -26,28 +26,30 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     if indexing == "xy" and len(raws) > 1:
         places[:2] = 1, 0
     sizes = [1] * len(raws)
-    for raw, place in zip(raws, places, strict=True):
-        sizes[place] = math.prod(raw.shape)
+    for raw, spot in zip(raws, places, strict=True):
+        sizes[spot] = math.prod(raw.shape)
     out = []
-    for raw, place in zip(raws, places, strict=True):
-        own = tuple([n if i == place else 1 for i, n in enumerate(sizes)])
+    for raw, spot in zip(raws, places, strict=True):
+        own = tuple([n if i == spot else 1 for i, n in enumerate(sizes)])
         raw = ops.reshape(raw, shape=own)
         out.append(wrap(raw if sparse else ops.broadcast_to(raw, shape=tuple(sizes))))
     return out
 
 
-def indices(dimensions: Any, dtype: Any = None, sparse: bool = False) -> Any:
+def indices(dimensions: Any, dtype: Any = None, sparse: bool = False, *,
+            device: Any = None) -> Any:
     """The index of every element of a shape, along each axis: stacked, or a tuple if sparse."""
     sizes = shape_tuple(dimensions, "indices")
     target = default_dtype_of(int) if dtype is None else as_dtype(dtype)
     rank = len(sizes)
     if sparse:
         own = [tuple([n if i == k else 1 for i, n in enumerate(sizes)]) for k in range(rank)]
-        return tuple([wrap(ops.iota(shape=s, dtype=target, axis=k)) for k, s in enumerate(own)])
+        return tuple([constant(ops.iota, device, shape=s, dtype=target, axis=k)
+                      for k, s in enumerate(own)])
     if not rank:
-        return zeros((0,), target)
+        return zeros((0,), target, device=device)
     each = [ops.iota(shape=(1, *sizes), dtype=target, axis=k + 1) for k in range(rank)]
-    return wrap(ops.concatenate(*each, axis=0))
+    return place(wrap(ops.concatenate(*each, axis=0)), device)
 
 
 class _Grid:
@@ -62,8 +64,8 @@ class _Grid:
                                for b in (p.start, p.stop, p.step)]) for p in parts])
         out = self._function[plain if isinstance(key, tuple) else plain[0]]
         if isinstance(out, tuple):
-            return tuple([Array(_default_width(o)) for o in out])
-        return Array(_default_width(out))
+            return tuple([place(Array(_default_width(o))) for o in out])
+        return place(Array(_default_width(out)))
 
     def __repr__(self) -> str:
         return f"lnp.{self._name}"
@@ -86,7 +88,7 @@ def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float
 
 def _window(function: Callable[..., np.ndarray], M: int, *args: Any) -> Any:
     m = static_int(M, f"lnp.{function.__name__}")
-    return Array(function(m, *args).astype(default_dtype_of(float)))
+    return place(Array(function(m, *args).astype(default_dtype_of(float))))
 
 
 def bartlett(M: int) -> Any:

@@ -320,7 +320,7 @@ def join_indices(arrays: list[Any], sizes: list[int], mode: str) -> Any:
         shapes = " ".join(str(shape_of(a)) for a in arrays)
         raise IndexError("shape mismatch: indexing arrays could not be broadcast together with "
                          f"shapes {shapes}") from None
-    if current.get() is eval_trace and not any(isinstance(a, Tracer) for a in arrays):
+    if current.get() is eval_trace and all(type(a) is np.ndarray for a in arrays):
         return np.stack(np.broadcast_arrays(*arrays), axis=-1)
     columns = [ops.reshape(ops.broadcast_to(a, shape=shape), shape=(*shape, 1)) for a in arrays]
     return ops.concatenate(*columns, axis=len(shape))

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import Array, as_raw, weak_of, wrap
-from lucidfn.core.trace import Tracer
+from lucidfn.array import Array, as_raw, check_library, place, weak_of, wrap
+from lucidfn.backends.devices import device_of, find_backend
+from lucidfn.config import settings
+from lucidfn.core.trace import ADOPTED, BACKENDS, FOREIGN, Tracer
 from lucidfn.numpy import conversions, interop
 from lucidfn.numpy.indexing import getitem
 from lucidfn.numpy.updates import IndexUpdate
@@ -37,15 +39,22 @@ _OPERANDS = frozenset({Array, bool, int, float, complex, np.ndarray, list, tuple
 
 def accepts(x: Any) -> bool:
     """Whether an operator works with this operand, or leaves it to the operand's own."""
-    return type(x) in _OPERANDS or isinstance(x, (Tracer, np.ndarray, np.generic, int, float,
-                                                  complex))
+    return type(x) in _OPERANDS or type(x) in ADOPTED or isinstance(
+        x, (Tracer, np.ndarray, np.generic, int, float, complex))
+
+
+def left_to(x: Any) -> Any:
+    """NotImplemented: the other operand may know what to do. Arrays of PyTorch and JAX do not."""
+    if type(x).__module__.partition(".")[0] in ("torch", "jax", "jaxlib"):
+        check_library(x)
+    return NotImplemented
 
 
 def operator_of(function: Function, name: str) -> Function:
     def operator(x: Any, y: Any) -> Any:
         if type(y) is Array or accepts(y):
             return function(x, y)
-        return NotImplemented
+        return left_to(y)
 
     operator.__name__ = operator.__qualname__ = name
     return operator
@@ -53,7 +62,7 @@ def operator_of(function: Function, name: str) -> Function:
 
 def reflected_of(function: Function, name: str) -> Function:
     def operator(x: Any, y: Any) -> Any:
-        return function(y, x) if accepts(y) else NotImplemented
+        return function(y, x) if accepts(y) else left_to(y)
 
     operator.__name__ = operator.__qualname__ = name
     return operator
@@ -138,9 +147,23 @@ def view(x: Any, dtype: Any = None) -> Any:
 
 
 def to(x: Any, device: Any, *, stream: Any = None) -> Any:
-    """The array on a device; NumPy arrays live on "cpu"."""
-    if str(device).lower().split(":")[0] not in ("cpu", "cpudevice"):
-        raise ValueError(f"there is no device {device!r} here; arrays live on 'cpu'")
+    """The array on a device: "cpu", "gpu" or "mlx:cpu"; ValueError if there is no such device."""
+    find_backend(device)
+    return place(x, device)
+
+
+def device_name(x: Any) -> str:
+    """The device that an array lives on; of a traced one, that of the value it has, if any."""
+    while isinstance(x, Tracer):
+        x = getattr(x, "primal", None)
+    raw = x.value if type(x) is Array else x
+    return settings().default_device if raw is None else device_of(raw)
+
+
+def blocked(x: Any) -> Any:
+    """The array, once it is computed."""
+    if type(x) is Array and type(x.value) in FOREIGN:
+        BACKENDS[device_of(x.value)].wait()
     return x
 
 
@@ -154,12 +177,12 @@ def itself(x: Any) -> Any:
 
 
 _ELSEWHERE = {  # methods of arrays of other libraries, and what to write here
-    "numpy": "np.asarray(x)", "cpu": "np.asarray(x)", "detach": "lf.stop_gradient(x)",
+    "numpy": "np.asarray(x)", "cpu": "x.to('cpu')", "detach": "lf.stop_gradient(x)",
     "backward": "lf.grad(loss_function)(params): derivatives are of functions",
     "grad": "lf.grad(loss_function)(params): derivatives are of functions",
     "requires_grad": "lf.grad(f, argnums=...): the call says what is differentiated",
     "requires_grad_": "lf.grad(f, argnums=...): the call says what is differentiated",
-    "cuda": "lf.device_put(x)", "permute": "x.transpose(axes)",
+    "cuda": "x.to('gpu')", "permute": "x.transpose(axes)",
     "unsqueeze": "lnp.expand_dims(x, axis) or x[..., None]", "float": "x.astype('float32')",
     "double": "x.astype('float64')", "half": "x.astype('float16')", "long": "x.astype('int64')",
     "int": "x.astype('int32')", "bool": "x.astype(bool)",
@@ -208,11 +231,11 @@ _OWN: dict[str, Any] = {
     "__deepcopy__": conversions.deep_copy, "__array_namespace__": namespace_of,
     "item": conversions.item, "tolist": conversions.tolist,
     "reshape": reshape, "transpose": transpose, "flatten": flatten, "compress": compress,
-    "view": view, "to": to, "to_device": to, "block_until_ready": itself,
+    "view": view, "to": to, "to_device": to, "block_until_ready": blocked,
     "at": property(IndexUpdate), "T": property(permuted), "mT": property(matrix_transposed),
     "real": property(lambda x: interop.namespace["real"](x)),
     "imag": property(lambda x: interop.namespace["imag"](x)),
-    "device": property(lambda x: "cpu"),
+    "device": property(device_name),
     "itemsize": property(lambda x: x.dtype.itemsize),
     "nbytes": property(lambda x: x.size * x.dtype.itemsize),
     "aval": property(lambda x: x.type),

@@ -9,7 +9,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, asarray, to_dtype, unwrap, wrap
-from lucidfn.core.trace import Tracer, shape_of
+from lucidfn.core.trace import Tracer, beside, shape_of
 from lucidfn.errors import ConcretizationTypeError
 from lucidfn.numpy import linalg
 from lucidfn.numpy.calculus import convolve
@@ -117,7 +117,7 @@ def polyder(p: Any, m: int = 1) -> Any:
         raise ValueError(f"lnp.polyder: m must not be negative, got {m}")
     n = raw.shape[0]
     if m >= n:
-        return wrap(ops.zeros((0,), raw.dtype))
+        return wrap(beside(ops.zeros((0,), raw.dtype), raw))
     factor = [math.perm(power, m) for power in range(n - 1, m - 1, -1)]
     return wrap(ops.mul(ops.slice_axis(raw, 0, 0, n - m), np.asarray(factor, raw.dtype)))
 

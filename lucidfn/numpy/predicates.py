@@ -10,7 +10,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, unwrap, weak_of, wrap
-from lucidfn.core.trace import shape_of
+from lucidfn.core.trace import beside, shape_of
 from lucidfn.numpy.elementwise import lift
 from lucidfn.types import bool_, dtype_name, is_inexact, kind_of, real_dtype
 
@@ -106,7 +106,7 @@ def _is_value(x: Any, value: float, name: str) -> Any:
     if kind_of(raw.dtype) == 3:
         raise ValueError(f"lnp.{name} is not defined for {dtype_name(raw.dtype)}")
     if not is_inexact(raw.dtype):
-        return wrap(ops.full(shape=shape_of(raw), dtype=bool_, value=False))
+        return wrap(beside(ops.full(shape=shape_of(raw), dtype=bool_, value=False), raw))
     return wrap(ops.eq(raw, value))
 
 
@@ -114,7 +114,7 @@ def isreal(x: Any) -> Any:
     """Whether the imaginary part is 0."""
     raw = as_raw(x)
     if kind_of(raw.dtype) != 3:
-        return wrap(ops.full(shape=shape_of(raw), dtype=bool_, value=True))
+        return wrap(beside(ops.full(shape=shape_of(raw), dtype=bool_, value=True), raw))
     return wrap(ops.eq(ops.imag(raw), 0.0))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import as_raw, promote, to_dtype, unwrap, wrap
-from lucidfn.core.trace import shape_of
+from lucidfn.core.trace import beside, shape_of
 from lucidfn.numpy.elementwise import _truth
 from lucidfn.types import (
     as_dtype,
@@ -196,8 +196,8 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
         avg = mean(a, axis, keepdims=keepdims)
         raw = as_raw(a)
         count = _count(raw.shape, normal_axes(axis, raw.ndim))
-        total = wrap(ops.full(shape=avg.shape, dtype=avg.dtype,
-                              value=(complex if kind_of(avg.dtype) == 3 else float)(count)))
+        number = (complex if kind_of(avg.dtype) == 3 else float)(count)
+        total = wrap(beside(ops.full(shape=avg.shape, dtype=avg.dtype, value=number), raw))
         return (avg, total) if returned else avg
     (x, w), _ = promote(a, weights)
     x, w = as_raw(x), as_raw(w)

@@ -15,8 +15,9 @@ import numpy as np
 
 from lucidfn import ops
 from lucidfn.array import Array, as_raw, promote, to_dtype, unwrap, weak_of, wrap
+from lucidfn.array import place as on_default_device
 from lucidfn.core.messages import integer_error, size_error
-from lucidfn.core.trace import Tracer, dtype_of, shape_of
+from lucidfn.core.trace import Tracer, beside, dtype_of, shape_of
 from lucidfn.numpy._along import along_axis, permuted
 from lucidfn.numpy.creation import static_int
 from lucidfn.numpy.elementwise import _truth, lift
@@ -288,7 +289,8 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
     fills = fill_value if isinstance(fill_value, tuple) else (fill_value,) * len(raw.shape)
     out = []
     for part, fill in zip(_unravel(index, raw.shape), fills, strict=True):
-        out.append(wrap(as_index(_filled(part, count, 0, 0 if fill is None else fill))))
+        found = as_index(_filled(part, count, 0, 0 if fill is None else fill))
+        out.append(wrap(beside(found, raw)))
     return tuple(out)
 
 
@@ -302,7 +304,7 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Any:
     raw = as_raw(a)
     if not raw.shape:
         n = flatnonzero(wrap(raw), size=size, fill_value=fill_value).shape[0]
-        return wrap(ops.zeros((n, 0), default_dtype_of(int)))
+        return wrap(beside(ops.zeros((n, 0), default_dtype_of(int)), raw))
     parts = nonzero(wrap(raw), size=size, fill_value=fill_value)
     return wrap(ops.concatenate(*[ops.reshape(as_raw(p), shape=(p.shape[0], 1)) for p in parts],
                                 axis=1))
@@ -362,7 +364,13 @@ def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: s
 
 
 def _as_arrays(found: Any) -> tuple[Any, ...]:
-    return tuple([Array(i.astype(default_dtype_of(int))) for i in found])
+    return tuple([on_default_device(Array(i.astype(default_dtype_of(int)))) for i in found])
+
+
+def _beside_each(indices: tuple[Any, ...], arr: Any) -> tuple[Any, ...]:
+    """Index arrays on the device of what they index."""
+    raw = arr.value if type(arr) is Array else arr
+    return tuple([wrap(beside(unwrap(i), raw)) for i in indices])
 
 
 def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, Any]:
@@ -375,14 +383,14 @@ def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Any, Any]:
     return _as_arrays(np.triu_indices(n, k, m))
 
 
-def tril_indices_from(arr: Any, k: int = 0) -> tuple[Any, Any]:
+def tril_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
     """Indices of the lower triangle of a matrix."""
-    return tril_indices(arr.shape[0], k, arr.shape[1])
+    return _beside_each(tril_indices(arr.shape[0], k, arr.shape[1]), arr)
 
 
-def triu_indices_from(arr: Any, k: int = 0) -> tuple[Any, Any]:
+def triu_indices_from(arr: Any, k: int = 0) -> tuple[Any, ...]:
     """Indices of the upper triangle of a matrix."""
-    return triu_indices(arr.shape[0], k, arr.shape[1])
+    return _beside_each(triu_indices(arr.shape[0], k, arr.shape[1]), arr)
 
 
 def diag_indices(n: int, ndim: int = 2) -> tuple[Any, ...]:
@@ -394,7 +402,7 @@ def diag_indices_from(arr: Any) -> tuple[Any, ...]:
     """Indices of the main diagonal of an array whose axes have one size."""
     if len(arr.shape) < 2 or len(set(arr.shape)) > 1:
         raise ValueError(f"all axes must have one size, and there must be two; got {arr.shape}")
-    return diag_indices(arr.shape[0], len(arr.shape))
+    return _beside_each(diag_indices(arr.shape[0], len(arr.shape)), arr)
 
 
 def mask_indices(n: int, mask_func: Callable[..., Any], k: int = 0, *,

@@ -13,7 +13,7 @@ import numpy as np
 from lucidfn import ops
 from lucidfn.array import as_raw, unwrap, weak_of, wrap
 from lucidfn.core.messages import size_error
-from lucidfn.core.trace import Tracer, shape_of
+from lucidfn.core.trace import Tracer, beside, shape_of
 from lucidfn.errors import ShapeError
 from lucidfn.numpy.creation import shape_tuple, static_int
 from lucidfn.numpy.indexing import look, move_block
@@ -316,7 +316,7 @@ def resize(a: Any, new_shape: Any) -> Any:
     raw, shape = as_raw(a), shape_tuple(new_shape, "resize")
     have, want = math.prod(raw.shape), math.prod(shape)
     if not have:
-        return wrap(ops.zeros(shape, raw.dtype), weak_of(a))
+        return wrap(beside(ops.zeros(shape, raw.dtype), raw), weak_of(a))
     flat = ops.reshape(raw, shape=(have,))
     if want > have:
         flat = as_raw(tile(wrap(flat), -(-want // have)))

@@ -15,7 +15,7 @@ import numpy as np
 from lucidfn import ops
 from lucidfn.array import as_raw, weak_of, wrap
 from lucidfn.core.messages import size_error
-from lucidfn.core.trace import Tracer, current, dtype_of, eval_trace, shape_of
+from lucidfn.core.trace import Tracer, beside, current, dtype_of, eval_trace, shape_of
 from lucidfn.numpy.creation import static_int
 from lucidfn.numpy.elementwise import lift
 from lucidfn.numpy.indexing import look
@@ -140,7 +140,7 @@ def digitize(x: Any, bins: Any, right: bool = False, *, method: str | None = Non
         raise ValueError(f"lnp.digitize: bins must be a vector, got shape {edges.shape}")
     n = edges.shape[0]
     if n == 0:
-        return wrap(ops.zeros(shape_of(values), int32))
+        return wrap(beside(ops.zeros(shape_of(values), int32), values))
     side = "left" if right else "right"
     up = _search(edges, values, side)
     down = ops.sub(n, _search(ops.flip(edges, axes=(0,)), values, side))

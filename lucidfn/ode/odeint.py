@@ -214,9 +214,9 @@ def _times(t: Any) -> Any:
         t = t.astype(float)
     if t.dtype.kind != "f":
         raise TypeError(f"{at_line('odeint')}: t must be real, got {t.dtype}")
-    raw = unwrap(t)
-    if not isinstance(raw, Tracer):
-        wrong = np.flatnonzero(~(np.asarray(raw)[1:] > np.asarray(raw)[:-1]))
+    if not isinstance(unwrap(t), Tracer):
+        raw = np.asarray(t)
+        wrong = np.flatnonzero(~(raw[1:] > raw[:-1]))
         if wrong.size:
             i = int(wrong[0])
             raise ValueError(f"{at_line('odeint')}: t must increase, but t[{i}] = {raw[i]!s} and "
@@ -227,7 +227,10 @@ def _times(t: Any) -> Any:
 
 def _warn(setup: Setup, ts: Any, fine: Any) -> None:
     fine, ts = unwrap(fine), unwrap(ts)
-    if isinstance(fine, Tracer) or isinstance(ts, Tracer) or np.all(fine):
+    if isinstance(fine, Tracer) or isinstance(ts, Tracer):
+        return
+    fine, ts = np.asarray(fine), np.asarray(ts)
+    if fine.all():
         return
     i = int(np.argmin(fine))
     reason = "the solution is not finite" if setup.method == "rk4" else (

@@ -137,6 +137,9 @@ neg = Neg("neg", [lambda t, z, x: neg(t)], accepts="ifc")
 mul = Mul("mul", [lambda t, z, x, y: mul(t, y), lambda t, z, x, y: mul(t, x)])
 div = Div("div", [lambda t, z, x, y: div(t, y), lambda t, z, x, y: neg(mul(t, div(z, y)))],
           accepts="ifc")
+# x y + z, rounded once.
+fma = Elementwise("fma", [lambda t, o, x, y, z: mul(t, y), lambda t, o, x, y, z: mul(t, x),
+                          lambda t, o, x, y, z: t], accepts="f", cost=2)
 select = Select("select", [None,
                            lambda t, z, p, x, y: select(p, t, zero_like(t)),
                            lambda t, z, p, x, y: select(p, zero_like(t), t)], accepts="bifck")

@@ -6,6 +6,7 @@ momentum) are computed once a step, not once a leaf.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import lucidfn.numpy as lnp
@@ -20,6 +21,7 @@ from lucidfn.optim.base import (
     each,
     full_like,
     number,
+    precision,
     root,
     with_state,
     zeros_like,
@@ -223,8 +225,7 @@ def scale_by_nadam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8,
     b1, b2, eps, psi = number(b1), number(b2), number(eps), number(momentum_decay)
 
     def init(params: Any) -> NadamState:
-        # Its rounding errors stay in later steps.
-        return NadamState(counter(), lnp.ones((), "float64"), zeros_like(params),
+        return NadamState(counter(), lnp.ones((), precision(params)), zeros_like(params),
                           zeros_like(params))
 
     def update(updates: Any, state: NadamState, params: Any = None,
@@ -286,19 +287,30 @@ def scale_by_radam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8,
 
 def _rectification(b2: Any, t: Any, threshold: float) -> tuple[Any, Any]:
     """The factor of the variance's correction, and whether its step is to be used."""
-    dtype = None if type(t) in SCALARS else t.dtype
-    if dtype is not None or type(b2) not in SCALARS:
-        # rho is a small difference of numbers near 2 / (1 - b2).
-        t, b2 = lnp.asarray(t, "float64"), lnp.asarray(b2, "float64")
     longest = 2 / (1 - b2) - 1
-    power = b2 ** t
-    rho = longest - 2 * t * power / (1 - power)
+    # longest - 2 t b2^t / (1 - b2^t), which is a small difference of large numbers.
+    slow = -_log(b2)
+    rho = 1 + 2 * (_bernoulli(t * slow) - _bernoulli(slow)) / slow
     square = lambda r: (r - 4) * (r - 2) * longest / ((longest - 4) * (longest - 2) * r)
     if type(rho) in SCALARS:
         return (square(rho) ** 0.5, True) if rho > threshold else (1.0, False)
     adaptive = rho > threshold
     factor = lnp.sqrt(lnp.where(adaptive, square(lnp.where(adaptive, rho, 5.0)), 1.0))
-    return factor.astype(dtype or "float32"), adaptive
+    return factor, adaptive
+
+
+def _log(x: Any) -> Any:
+    if type(x) not in SCALARS:
+        return lnp.log(x)
+    return math.log(x) if x > 0 else -math.inf
+
+
+def _bernoulli(x: Any) -> Any:
+    """1 - x / (e^x - 1), about x / 2: by its series, in Bernoulli's numbers, where x is small."""
+    series = x * (1 / 2 - x * (1 / 12 - x * x * (1 / 720 - x * x / 30240)))
+    if type(x) in SCALARS:
+        return series if x < 0.1 else 1 - x / math.expm1(min(x, 700.0))
+    return lnp.where(x < 0.1, series, 1 - x / lnp.expm1(x))
 
 
 class RpropState(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lucidfn import ops
-from lucidfn.array import Array, typeof, unwrap, wrap
+from lucidfn.array import Array, place, typeof, unwrap, wrap
 from lucidfn.config import settings
 from lucidfn.core.trace import Tracer, dtype_of, shape_of
 from lucidfn.passes.key_reuse import consume, folded, renew
@@ -46,7 +46,7 @@ def key(seed: Any, *, impl: str | None = None) -> Any:
         raw = np.asarray(raw & (2**64 - 1), np.uint64)
     out = ops.random_seed(raw, impl=impl, x64=x64)
     renew(out)
-    return wrap(out)
+    return place(wrap(out)) if type(raw) is np.ndarray else wrap(out)
 
 
 def PRNGKey(seed: Any, *, impl: str | None = None) -> Any:

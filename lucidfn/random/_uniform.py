@@ -86,10 +86,7 @@ def _scaled(unit: Any, dtype: np.dtype, lo: Any, hi: Any) -> Any:
     span = ops.sub(hi, lo)
     if dtype != float32:
         return ops.max(ops.add(ops.mul(unit, span), lo), lo)
-    # One rounding for product and sum, as a fused multiply-add has: the values of `jax.random`.
-    wide = lambda x: x if type(x) is float else ops.convert(x, dtype=float64)
-    out = ops.add(ops.mul(wide(unit), wide(span)), wide(lo))
-    return ops.max(ops.convert(out, dtype=dtype), lo)
+    return ops.max(ops.fma(unit, span, lo), lo)  # as `jax.random` rounds
 
 
 def raw_normal(key: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:

@@ -78,7 +78,7 @@ def _bound(steps: Any, most: int) -> int:
             if isinstance(steps, Tracer) else steps
     except ConcretizationTypeError:
         return most
-    return min(most, int(np.max(value, initial=0)))
+    return min(most, int(np.max(np.asarray(value), initial=0)))
 
 
 def _pade(x: Any, b: list[float]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from lucidfn.config import settings
 from lucidfn.core.ir import Equation, Program, Var, unknown
 from lucidfn.core.record import RecordTrace
-from lucidfn.core.trace import current, eval_trace, shape_of, type_of
+from lucidfn.core.trace import current, eval_trace, home, placed, shape_of, type_of
 from lucidfn.ops.elementwise import add
 from lucidfn.ops.families import sum_to
 from lucidfn.ops.shape import zeros
@@ -152,14 +152,16 @@ def vjp(f: Callable[..., Sequence[Any]], primals: Sequence[Any],
     A None cotangent is zero. `keep=False` skips the clean-up for a function that is called once.
     """
     outs, program, moved = linearize(f, primals, moving, weak=weak, what=what)
+    homes = [home(x) for x in primals] if moving is None else \
+        [home(x) for x, m in zip(primals, moving, strict=True) if m]
     if keep:
         program = owned(drop_dead(program))
 
     def backward(cts: Sequence[Any]) -> list[Any]:
         live = [ct for ct, m in zip(cts, moved, strict=True) if m]
         got = transpose(program, program.inputs, live, all_linear=True)
-        return [zeros(v.type.shape, v.type.dtype) if ct is None else ct
-                for v, ct in zip(program.inputs, got, strict=True)]
+        return [placed(zeros(v.type.shape, v.type.dtype), at) if ct is None else ct
+                for v, ct, at in zip(program.inputs, got, homes, strict=True)]
 
     return outs, backward
 

@@ -55,7 +55,7 @@ def _quietly(f: Callable[..., Any], *args: Any, **params: Any) -> Any:
 class NumpyBackend(Backend):
     """Runs primitives on ndarrays."""
 
-    name = "numpy"
+    name, device = "numpy", "cpu"
     kernels = KERNELS
 
     def run(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
@@ -103,7 +103,7 @@ class NumpyBackend(Backend):
     def memory(self, compiled: Compiled) -> Lifetimes:
         return lifetimes_of(compiled)
 
-    def call(self, compiled: Compiled, args: Sequence[Any]) -> Sequence[Any]:
+    def call(self, compiled: Compiled, args: Sequence[Any], given: bool = False) -> Sequence[Any]:
         """Run a compiled program with floating point warnings off."""
         try:
             if compiled.calls_back:  # it may run user code: not in the context of the kernels
@@ -189,7 +189,7 @@ KERNELS[scan] = run_scan
 KERNELS[callback.io_callback] = callback.run_callback
 
 backend = NumpyBackend()
-BACKENDS["numpy"] = backend
+BACKENDS["cpu"] = backend
 for _scalar in ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8",
                 "c16"):
     OWNERS[np.dtype(_scalar).type] = backend

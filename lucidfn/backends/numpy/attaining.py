@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .elementwise import select
-from .indexing import pad
+from .indexing import pad, pad_span
 from .precision import widened
 from .windows import Padding
 
@@ -53,9 +53,11 @@ def window_spread(t: np.ndarray, x: np.ndarray, y: np.ndarray, *, window: Sequen
         geometry = window, stride, w_dilation
         for images in _blocks(x.shape, y.shape, *geometry):
             _spread(t[images], x[images], y[images], out[images], *geometry)
-    inside = pad(out, 0, widths=[(-low, -high, 0) for low, high in padding])
-    inside = inside[tuple(slice(None, None, d) for d in x_dilation)]
-    return inside.reshape(shape).astype(dtype, copy=False)
+    # Cropped elements lie in no window; cropping may have used up the padding at the other end.
+    spans = [pad_span(n, *width) for n, width in zip(shape, widths, strict=True)]
+    inside = np.zeros(shape, out.dtype)
+    inside[tuple([source for _, _, source in spans])] = out[tuple([at for _, at, _ in spans])]
+    return inside.astype(dtype, copy=False)
 
 
 def _blocks(full: Sequence[int], shape: Sequence[int], window: Sequence[int],

@@ -113,7 +113,7 @@ def run_loop(limit: Any, *args: Any, program: Program, cond: Program | None,
         return stepwise(limit, args, **params)
     whole = derived(program, ("loop program", cond, carries, reverse),
                     lambda: _as_program(params))
-    backend = BACKENDS["numpy"]
+    backend = BACKENDS["cpu"]
     return backend.call(backend.compile(whole), (limit, *args))  # type: ignore[attr-defined]
 
 

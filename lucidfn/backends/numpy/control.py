@@ -44,7 +44,7 @@ def run_scan(*args: Any, program: Program, **params: Any) -> Sequence[Any]:
         return _stepwise(args, program, **params)
     whole = derived(program, ("scan program", *params.items()), lambda: as_program(
         scan, [type_of(a) for a in args], {"program": program, **params}))
-    backend = BACKENDS["numpy"]
+    backend = BACKENDS["cpu"]
     return backend.call(backend.compile(whole), args)  # type: ignore[attr-defined]
 
 

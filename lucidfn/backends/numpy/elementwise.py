@@ -190,6 +190,16 @@ def clamp(lo: Any, x: Any, hi: Any) -> np.ndarray:
     return np.minimum(np.maximum(x, lo), hi)
 
 
+_WIDER = {bfloat16: np.float32, np.dtype(np.float16): np.float32, np.dtype(np.float32): np.float64}
+
+
+def fma(x: Any, y: Any, z: Any) -> np.ndarray:
+    dtype = next(a.dtype for a in (x, y, z) if type(a) not in SCALARS)
+    wide = _WIDER.get(dtype, dtype)
+    x, y, z = [np.asarray(a, dtype).astype(wide) for a in (x, y, z)]
+    return np.asarray(x * y + z).astype(dtype)
+
+
 def complex_parts(x: Any, y: Any) -> np.ndarray:
     # A Python scalar takes the width of its neighbour.
     wide = any(type(a) not in SCALARS and a.dtype == np.float64 for a in (x, y))

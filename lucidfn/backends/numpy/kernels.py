@@ -53,6 +53,7 @@ KERNELS: dict[Primitive, Callable[..., Any]] = {
     **UFUNCS,
     ops.div: ew.div, ops.rem: ew.rem, ops.pow: ew.power,
     ops.integer_pow: ew.integer_pow, ops.rsqrt: ew.rsqrt, ops.relu: ew.relu, ops.clamp: ew.clamp,
+    ops.fma: ew.fma,
     ops.select: ew.select, ops.convert: ew.convert, ops.bitcast: ew.bitcast,
     ops.copy: lambda x: x, ops.stop_gradient: lambda x: x,
     ops.checkpoint_name: lambda x, name: x,

@@ -13,7 +13,7 @@ from typing import Any
 import lucidfn.numpy as lnp
 from lucidfn import lax, ops, random
 from lucidfn.array import to_dtype, typeof, unwrap, wrap
-from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
+from lucidfn.core.trace import Tracer, beside, dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
 from lucidfn.numpy.elementwise import lift
 
@@ -155,7 +155,7 @@ def _needed(name: str, key: Any) -> Any:
 
 
 def _zeros(raw: Any) -> Any:
-    return ops.full(shape=shape_of(raw), dtype=dtype_of(raw), value=0.0)
+    return beside(ops.full(shape=shape_of(raw), dtype=dtype_of(raw), value=0.0), raw)
 
 
 def _dropped(name: str, raw: Any, p: Any, mask: tuple[int, ...], training: bool, key: Any,

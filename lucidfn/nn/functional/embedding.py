@@ -9,7 +9,7 @@ import numpy as np
 import lucidfn.numpy as lnp
 from lucidfn import lax, ops
 from lucidfn.array import typeof, unwrap, weak_of, wrap
-from lucidfn.core.trace import Tracer, dtype_of, shape_of, type_of
+from lucidfn.core.trace import FOREIGN, Tracer, dtype_of, shape_of, type_of
 from lucidfn.errors import ShapeError
 from lucidfn.types import is_inexact, kind_of
 
@@ -85,9 +85,10 @@ def _check(ids: Any, table: Any) -> None:
 def _in_range(ids: Any, num: int) -> Any:
     """Ids of which those below 0 are an error, where indexing counts them from the end.
 
-    Traced ones are moved out of range by num: the error then shows id - num.
+    Traced ones are moved out of range by num: the error then shows id - num. So are those of a
+    device, which is not made to wait for them.
     """
-    if not isinstance(ids, Tracer):
+    if not isinstance(ids, Tracer) and type(ids) not in FOREIGN:
         values = np.asarray(ids)
         bad = values[(values < 0) | (values >= num)] if values.size else values
         if bad.size:
@@ -144,8 +145,8 @@ def _of_parts(rows: Any, kept: Any, offsets: Any, mode: str, include_last: bool)
     if count < 0:
         raise ShapeError("embedding_bag got no offsets, expected [B + 1] with include_last_offset")
     first = unwrap(offsets[:1])
-    if count and not isinstance(first, Tracer) and int(first[0]) != 0:
-        raise ValueError(f"embedding_bag got offsets that begin with {int(first[0])}, expected 0: "
+    if count and not isinstance(first, Tracer) and first.item() != 0:
+        raise ValueError(f"embedding_bag got offsets that begin with {first.item()}, expected 0: "
                          "where the first bag begins")
     # With the end of the last bag, what follows it falls into bag `count`, which there is not.
     bags = lnp.searchsorted(offsets, lnp.arange(n), side="right") - 1

@@ -96,8 +96,8 @@ def _waves(name: str, positions: Any, length: int, dim: int, base: float,
     to = "float64" if dtype == "float64" else "float32"
     if isinstance(places, np.ndarray):
         angles = places[..., None].astype("float64") * slow
-        return lnp.asarray(np.sin(angles), to), lnp.asarray(np.cos(angles), to)
-    angles = places[..., None].astype(to) * lnp.asarray(slow, to)
+        return lnp.asarray(np.sin(angles).astype(to)), lnp.asarray(np.cos(angles).astype(to))
+    angles = places[..., None].astype(to) * lnp.asarray(slow.astype(to))
     return lnp.sin(angles), lnp.cos(angles)
 
 

@@ -86,7 +86,7 @@ def softplus(x: Any) -> Any:
 def known(x: Any) -> np.ndarray | None:
     """The values of an array for a check, where they are known: not while a function is traced."""
     raw = unwrap(x)
-    return raw if isinstance(raw, np.ndarray) else None
+    return None if isinstance(raw, Tracer) else np.asarray(raw)
 
 
 def integers(name: str, what: str, x: Any) -> Any:
