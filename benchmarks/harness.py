@@ -39,12 +39,14 @@ class Against:
     """One comparison with a peer: `bar` must be held, `aim` is hoped for, None is information only.
 
     `how` is "ratio" (ours / peer), "excess" (ours - peer, in the benchmark's unit) or "absolute".
+    `ours` names the side that is compared, where it is not the benchmark's own.
     """
 
     peer: str
     bar: float | None = None
     aim: float | None = None
     how: str = "ratio"
+    ours: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Benchmark:
     """Sides by name, the comparisons to print, and how many rounds to take.
 
     Outputs in float64 on both sides are held to `exact` instead of `tolerance`; `environ` has
-    variables to set for the processes of sides that need some.
+    variables to set for the processes of sides that need some. Those with
+    a `device` run if that is chosen.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Benchmark:
     tolerance: float = 1e-5
     exact: float = 1e-7
     environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    device: str | None = None
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Row:
     spread: float | None = None
     problem: str | None = None
     note: str = ""
+    side: str | None = None  # the one of ours, where it is not the benchmark's own
     samples: dict[str, list[float]] = field(default_factory=dict, repr=False)
 
     @property
@@ -259,14 +264,15 @@ def compare(
 ) -> Row:
     row = Row(
         benchmark.name, benchmark.title, against.peer, against.how, benchmark.unit,
-        against.bar, against.aim, note=note,
+        against.bar, against.aim, note=note, side=against.ours,
     )  # fmt: skip
     scale = SCALE[benchmark.unit]
-    ours, peer = sides[benchmark.ours], sides[against.peer]
-    row.samples = {benchmark.ours: ours.samples, against.peer: peer.samples}
+    name = against.ours or benchmark.ours
+    ours, peer = sides[name], sides[against.peer]
+    row.samples = {name: ours.samples, against.peer: peer.samples}
     row.ours = median(ours.samples) * scale if ours.samples else None
     row.theirs = median(peer.samples) * scale if peer.samples else None
-    row.problem = wrong.get(against.peer)
+    row.problem = wrong.get(against.peer) or wrong.get(name)
     if ours.problem or peer.problem:
         row.problem = f"ours: {ours.problem}" if ours.problem else peer.problem
     if row.problem is None:

@@ -13,7 +13,7 @@ import lucidfn.numpy as lnp
 from benchmarks import samplers
 from benchmarks.harness import Prepared, once, timed
 from benchmarks.loops import Length, Updates
-from benchmarks.workloads import Arrays, Outputs, Workload, mean_of, normal
+from benchmarks.workloads import Arrays, Checked, Outputs, Workload, mean_of, normal
 from lucidfn import models, nn, optim, random, tree
 
 
@@ -133,6 +133,24 @@ def train(work: Workload, jitted: bool = True) -> Prepared:
     fresh = lambda: tree.map(lambda a: lnp.array(a, copy=True), start)
     sample = samplers.training(fresh, lambda carry: step(*carry, x, y)[:3])
     return Prepared(sample, lambda: outputs(work, step, jitted))
+
+
+def train_on(work: Workload, device: str, jitted: bool = True, **settings: Any) -> Prepared:
+    """The same on a device, where nothing waits for a step until the last."""
+    within = lf.config.override(default_device=device, **settings)
+    step = donating(work) if jitted else training_step(work)
+    data, start = lf.device_put((work.data(), beginning(work)), device)
+    fresh = lambda: tree.map(lambda a: lnp.array(a, copy=True), start)
+    one = lambda carry: step(*carry, *data)[:3]
+
+    def outputs() -> list[Any]:
+        params, state, opt_state, first = step(*fresh(), *data)
+        found = {name: array.copy() for name, array in by_name(moments(opt_state)).items()}
+        second = step(params, state, opt_state, *data)[3]
+        return Checked(np.asarray(first), found, np.asarray(second)).listed()
+
+    prepare = within(samplers.training)
+    return Prepared(within(prepare(fresh, one, lf.block_until_ready)), within(outputs))
 
 
 def memory(work: Workload) -> Prepared:

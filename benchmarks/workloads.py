@@ -89,12 +89,25 @@ class Outputs:
     params: Arrays
 
     def listed(self) -> list[Any]:
-        """Without the biases of keys: softmax does not see them, their gradients are noise."""
-        trees = [
-            {name: array for name, array in part.items() if not name.endswith("k_proj.bias")}
-            for part in (self.moments, self.gradients, self.params)
-        ]
+        trees = map(without_noise, (self.moments, self.gradients, self.params))
         return [self.loss, self.exact_loss, *trees]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The same where there may be no float64: the losses of two steps and the moments between."""
+
+    first: Any
+    moments: Arrays
+    second: Any
+
+    def listed(self) -> list[Any]:
+        return [self.first, without_noise(self.moments), self.second]
+
+
+def without_noise(part: Arrays) -> Arrays:
+    """Without the biases of keys: softmax does not see them, their gradients are noise."""
+    return {name: array for name, array in part.items() if not name.endswith("k_proj.bias")}
 
 
 def side(library: str, name: str, *args: Any, **options: Any) -> Callable[[], Prepared]:

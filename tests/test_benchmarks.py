@@ -4,6 +4,7 @@ Nothing is timed here, and no other library is needed.
 """
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,65 @@ def test_the_program_of_a_scan_does_not_grow_with_its_length(bench):
     assert load(bench, "ours").compile_loop(loops.Length(10)).note() == "10 steps"
 
 
+@pytest.fixture
+def mlx(bench):
+    """MLX's module, with its default device put back: a side of a benchmark sets it."""
+    mx = pytest.importorskip("mlx.core")
+    before = mx.default_device()
+    yield mx
+    mx.set_default_device(before)
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet", "gpt"])
+def test_a_step_written_by_hand_is_ours(bench, mlx, name):
+    harness, ours, by_hand = (load(bench, n) for n in ("harness", "ours", "in_mlx_nn"))
+    work = replace(load(bench, "workloads").TINY[name], batch=2)
+    want = harness.flatten(ours.train_on(work, "cpu").outputs())
+    tolerance = 0.1 if name == "resnet" else 1e-4
+    for side in (ours.train_on(work, "mlx:cpu"), by_hand.train(work, "mlx:cpu", compiled=False)):
+        found = harness.flatten(side.outputs())
+        assert {a.dtype for a in found} == {np.dtype("float32")}
+        assert harness.disagreement(want, found, tolerance) is None
+
+
+def test_a_side_starts_each_sample_from_the_same_weights(bench, mlx):
+    by_hand, workloads = load(bench, "in_mlx_nn"), load(bench, "workloads")
+    prepared = by_hand.train(workloads.TINY["lenet"], "mlx:cpu", compiled=False)
+    first = prepared.outputs()[0]
+    assert prepared.sample() > 0
+    np.testing.assert_array_equal(prepared.outputs()[0], first)
+
+
+def test_another_side_of_ours_can_be_compared(bench):
+    harness = load(bench, "harness")
+    one = lambda seconds: lambda: harness.Prepared(lambda: seconds)
+    benchmark = harness.Benchmark(
+        "b", "b", {"lucidfn": one(1.0), "un-jitted": one(3.0), "peer": one(2.0)},
+        (harness.Against("peer"), harness.Against("peer", 1.3, ours="un-jitted")),
+    )  # fmt: skip
+    sides = {name: SideOf(make().sample()) for name, make in benchmark.sides.items()}
+    rows = [harness.compare(benchmark, a, sides, {}, "") for a in benchmark.against]
+    assert [(row.value, row.verdict) for row in rows] == [(0.5, ""), (1.5, "MISSED")]
+    assert load(bench, "report").cells(rows[1])[1] == "peer, of un-jitted"
+
+
+class SideOf:
+    """A side that has been measured once."""
+
+    problem = None
+
+    def __init__(self, seconds):
+        self.samples = [seconds]
+
+@pytest.mark.parametrize("tested", [20, 0])
+def test_an_epoch_is_measured_from_the_same_start(bench, tested):
+    epochs, ours = load(bench, "epochs"), load(bench, "epochs_ours")
+    side = ours.epoch(replace(epochs.TINY, test=tested))
+    assert side.sample() > 0
+    losses = [side.outputs()[0] for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
 def test_names_and_groups(bench):
     main = load(bench, "__main__")
     everything = main.chosen([])
@@ -125,6 +185,9 @@ def test_names_and_groups(bench):
     assert set(main.chosen(list(main.GROUPS))) == set(everything)
     with pytest.raises(ValueError, match="no benchmark lenett"):
         main.chosen(["lenett"])
+    assert "mlx-lenet" in main.chosen(["mlx"])
+    assert "gpu-lenet" in main.chosen(["mlx"], "gpu")
+    assert not set(main.chosen(["mlx"])) & set(main.chosen(["mlx"], "gpu"))
 
 
 def test_what_cannot_be_compared_is_said(bench):
@@ -146,3 +209,12 @@ def test_saved_rows_are_replaced_one_benchmark_at_a_time(bench, tmp_path):
         ("a", "x", 0.5), ("b", "x", 1.0), ("c", "x", 2.0)
     ]
     assert [r.verdict for r in rows] == ["ok", "ok", "MISSED"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_steps_whose_loss_is_not_read_leave_nothing_behind(bench):
+    pytest.importorskip("mlx.core", reason="MLX is not installed (pip install 'lucidfn[mlx]')")
+    endurance = load(bench, "endurance")
+    found = list(endurance.marks("mlx:cpu", steps=300, batch=4, every=50))
+    assert [mark.steps for mark in found] == [50, 100, 150, 200, 250, 300]
+    assert endurance.growth(found[1:]) < 10, found
