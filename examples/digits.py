@@ -19,11 +19,10 @@ import numpy as np
 
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from lucidfn import nn, optim, random
+from lucidfn import data, nn, optim, random
 
 try:
     import matplotlib
-    from sklearn.datasets import load_digits
     from tqdm import tqdm
 except ImportError as error:
     sys.exit(f"this example needs {error.name}: pip install 'lucidfn[demo]'")
@@ -83,38 +82,29 @@ def make_train_step(tx: optim.GradientTransformation) -> Callable[..., tuple[Sta
 # Data, training, pictures.
 
 
-def load(key: Any) -> tuple[Batch, Batch]:
-    """The 1,797 digits, shuffled: four fifths to train on, one fifth to test."""
-    digits = load_digits()
-    order = np.asarray(random.permutation(key, len(digits.target)))
-    x = (digits.data[order] / 16).astype(np.float32)
-    y = digits.target[order].astype(np.int32)
-    cut = len(y) * 4 // 5
-    return (x[:cut], y[:cut]), (x[cut:], y[cut:])
+def load(seed: int) -> tuple[Batch, Batch]:
+    """The 1,797 digits, four fifths to train on and one fifth to test: pixels [N, 64], labels."""
+    train, test = [(part.x.reshape(-1, 64).astype("float32") / 255, part.y)
+                   for part in data.digits(seed=seed)]
+    return train, test
 
 
-def shuffled(key: Any, size: int) -> list[np.ndarray]:
-    """The rows of each full batch of one epoch."""
-    order = np.asarray(random.permutation(key, size))
-    return [order[i : i + BATCH] for i in range(0, size - BATCH + 1, BATCH)]
-
-
-def train(key: Any, data: Batch, test: Batch, epochs: int) -> tuple[Params, dict[str, list[float]]]:
+def train(key: Any, examples: Batch, test: Batch,
+          epochs: int) -> tuple[Params, dict[str, list[float]]]:
     init_key, key = random.split(key)
     params, _ = model.init(init_key)
-    x, y = data
-    tx = optimizer(epochs * (len(y) // BATCH))
+    tx = optimizer(epochs * (len(examples[1]) // BATCH))
     train_step, state = make_train_step(tx), {"params": params, "opt": tx.init(params)}
     history: dict[str, list[float]] = {"loss": [], "train": [], "test": []}
     progress = tqdm(range(epochs), desc="training", unit="epoch", file=sys.stdout)
     for epoch in progress:
         order_key, dropout_key = random.split(random.fold_in(key, epoch))
         losses = []
-        for i, rows in enumerate(shuffled(order_key, len(y))):
-            state, loss = train_step(state, (x[rows], y[rows]), random.fold_in(dropout_key, i))
+        for i, batch in enumerate(data.batches(order_key, examples, BATCH, drop_last=True)):
+            state, loss = train_step(state, batch, random.fold_in(dropout_key, i))
             losses.append(float(loss))
         history["loss"].append(float(np.mean(losses)))
-        history["train"].append(float(accuracy(state["params"], data)))
+        history["train"].append(float(accuracy(state["params"], examples)))
         history["test"].append(float(accuracy(state["params"], test)))
         progress.set_postfix(
             loss=f"{history['loss'][-1]:.4f}", test_accuracy=f"{history['test'][-1]:.3f}"
@@ -179,16 +169,15 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("figures/digits.png"))
     options = parser.parse_args()
 
-    split_key, train_key = random.split(random.key(options.seed))
-    data, test = load(split_key)
-    print(f"{len(data[1])} digits to train on, {len(test[1])} to test, {HIDDEN} hidden units")
+    examples, test = load(options.seed)
+    print(f"{len(examples[1])} digits to train on, {len(test[1])} to test, {HIDDEN} hidden units")
     nn.summary(model, (1, 64), show=True)
     start = perf_counter()
-    params, history = train(train_key, data, test, options.epochs)
+    params, history = train(random.key(options.seed), examples, test, options.epochs)
     seconds = perf_counter() - start
     print(f"test accuracy {history['test'][-1]:.4f} after {seconds:.1f} s of training")
 
-    print_program(params, tuple(part[:BATCH] for part in data))
+    print_program(params, tuple(part[:BATCH] for part in examples))
     draw(params, history, test, options.figure)
     print(f"saved {options.figure}: loss, accuracy and example predictions")
 

@@ -68,6 +68,11 @@ def random_crop(key: Any, x: Any, size: int | Sequence[int] | None = None, *, pa
     `size` is (height, width) or one number, by default that of the images. `mode` is one of
     `lnp.pad`'s: "constant" pads with zeros, "reflect" and "edge" with what the image holds.
     Raises ValueError where the crop is larger than the padded image.
+
+    >>> import numpy as np
+    >>> from lucidfn import data, random
+    >>> data.random_crop(random.key(0), np.ones((2, 32, 32, 3)), padding=4).shape
+    (2, 32, 32, 3)
     """
     x = _images("random_crop", x)
     n, h, w, c = x.shape
@@ -86,7 +91,14 @@ def random_crop(key: Any, x: Any, size: int | Sequence[int] | None = None, *, pa
 
 
 def horizontal_flip(key: Any, x: Any, p: float = 0.5) -> Any:
-    """Each image mirrored left to right with the probability p."""
+    """Each image mirrored left to right with the probability p.
+
+    >>> import numpy as np
+    >>> from lucidfn import data, random
+    >>> images = np.arange(4.0).reshape(2, 1, 2, 1)
+    >>> data.horizontal_flip(random.key(0), images, p=1.0)[..., 0].tolist()
+    [[[1.0, 0.0]], [[3.0, 2.0]]]
+    """
     return _flip("horizontal_flip", key, x, p, 2)
 
 
@@ -118,6 +130,11 @@ def cutout(key: Any, x: Any, size: int = 8, *, fill: float = 0.0) -> Any:
     """A square of `size` pixels of each image replaced by `fill`, centred anywhere in the image.
 
     At the border a part of the square is outside, as in arXiv:1708.04552.
+
+    >>> import numpy as np
+    >>> from lucidfn import data, random
+    >>> data.cutout(random.key(0), np.ones((1, 8, 8, 1)), size=4).shape
+    (1, 8, 8, 1)
     """
     x = _images("cutout", x)
     n, h, w, _ = x.shape
