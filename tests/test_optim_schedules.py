@@ -220,3 +220,19 @@ def test_as_the_learning_rate_of_an_optimizer_it_is_traced_once(row: ScheduleCas
         updates, state = step(params, state, params)
         np.testing.assert_allclose(updates["w"], -row.ours(n), rtol=3e-6)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("schedule", [
+    optim.cosine_decay(1e-3, 100), optim.multi_step(1e-3, [1]),
+    optim.exponential_decay(1e-3, 1, 0.9)])
+def test_the_rate_of_a_compiled_step_is_as_precise_as_the_parameters(schedule):
+    tx = optim.sgd(schedule)
+    params = {"w": lnp.ones((), "float64"), "v": lnp.ones((), "float32")}
+    update = lf.jit(tx.update)
+    state = tx.init(params)
+    for step in range(3):
+        updates, new = update(params, state, params)
+        assert abs(float(updates["w"]) + schedule(step)) < 1e-15
+        assert updates["v"].dtype == "float32"
+        assert lf.tree.map(lf.typeof, new) == lf.tree.map(lf.typeof, state)
+        state = new

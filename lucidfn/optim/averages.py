@@ -27,7 +27,17 @@ class EmaState(NamedTuple):
 
 
 def ema(decay: float, debias: bool = True) -> GradientTransformation:
-    """The exponential average of the updates, divided by what it has seen if `debias`."""
+    """The exponential average of the updates, divided by what it has seen if `debias`.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.ema(0.5, debias=False)
+    >>> state = tx.init(lnp.zeros(1))
+    >>> for grad in (1.0, 3.0):
+    ...     updates, state = tx.update(lnp.array([grad]), state)
+    >>> updates.tolist()
+    [1.75]
+    """
     check_decays(decay=decay)
     decay = number(decay)
 

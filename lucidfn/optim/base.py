@@ -19,6 +19,7 @@ import lucidfn.numpy as lnp
 from lucidfn import tree
 from lucidfn.api.arguments import name_of
 from lucidfn.array import typeof, unwrap, weak_of, wrap
+from lucidfn.config import config
 from lucidfn.core.trace import Tracer
 from lucidfn.types import (
     SCALARS,
@@ -226,9 +227,14 @@ def clock(count: Any, updates: Any) -> Any:
     t = number(count)
     if type(t) in SCALARS:
         return t
+    return count.astype(precision(updates))
+
+
+def precision(updates: Any) -> Any:
+    """The dtype for scalars of a step: that of the widest leaf, float32 at least."""
     wide_leaf = any(getattr(u, "dtype", None) in (float64, complex128)
                     for u in tree.leaves(updates))
-    return count.astype(float64 if wide_leaf else float32)
+    return float64 if wide_leaf else float32
 
 
 def debias(decay: Any, t: Any) -> Any:
@@ -252,11 +258,18 @@ def root(x: Any) -> Any:
     return math.sqrt(x) if type(x) in SCALARS else lnp.sqrt(x)
 
 
-def rate_at(learning_rate: ScalarOrSchedule, count: Any) -> Any:
-    """The learning rate at a step. TypeError if a schedule gives anything but a number."""
+def rate_at(learning_rate: ScalarOrSchedule, count: Any, updates: Any = None) -> Any:
+    """The learning rate at a step, as precise as the widest leaf of the updates, but weak.
+
+    TypeError if a schedule gives anything but a number.
+    """
     if not callable(learning_rate):
         return learning_rate
-    rate = learning_rate(count)
+    if precision(updates) == float64:
+        with config.override(default_float="float64"):
+            rate = learning_rate(count)
+    else:
+        rate = learning_rate(count)
     if type(rate) not in SCALARS and getattr(rate, "shape", None) != ():
         what = "None" if rate is None else typeof(rate) if hasattr(rate, "dtype") else repr(rate)
         raise TypeError(f"the schedule {name_of(learning_rate)} gave {what}; it must give one "
@@ -269,9 +282,12 @@ def counter() -> Any:
     return lnp.zeros((), "int32")
 
 
-def as_strong(x: Any) -> Any:
-    """A number as a floating array that is not weak, so that a state keeps its type."""
+def as_strong(x: Any, like: Any = None) -> Any:
+    """A number as a floating array that is not weak, so that a state keeps its type: that of
+    `like`, where it is given."""
     x = lnp.asarray(x)
+    if like is not None:
+        x = x.astype(like.dtype)
     return wrap(unwrap(x if is_inexact(x.dtype) else x.astype(default_dtype_of(float))))
 
 

@@ -62,7 +62,15 @@ def _bound(u: Any, norm: Any, most: Any) -> Any:
 
 
 def clip(max_delta: float) -> GradientTransformation:
-    """Each element to [-max_delta, max_delta]; for complex leaves, its modulus to at most that."""
+    """Each element to [-max_delta, max_delta]; for complex leaves, its modulus to at most that.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.clip(1.0)
+    >>> grads = lnp.array([-3.0, 0.5])
+    >>> tx.update(grads, tx.init(grads))[0].tolist()
+    [-1.0, 0.5]
+    """
     check_number("max_delta", max_delta)
 
     def bounded(u: Any) -> Any:
@@ -84,6 +92,13 @@ def clip_by_global_norm(max_norm: float) -> GradientTransformation:
     """All leaves by one factor, such that their common 2-norm is at most `max_norm`.
 
     Source: arXiv:1211.5063. Gradients whose norm is smaller, or zero, stay as they are.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.clip_by_global_norm(1.0)
+    >>> grads = lnp.array([3.0, 4.0])
+    >>> tx.update(grads, tx.init(grads))[0]
+    Array([0.6, 0.8], dtype=float32)
     """
     _check_positive("max_norm", max_norm)
 
@@ -127,13 +142,25 @@ def _check_positive(name: str, x: Any) -> None:
 
 
 def clip_grad_norm(grads: Any, max_norm: float) -> tuple[Any, Any]:
-    """(gradients clipped by their global norm, the norm before)."""
+    """(gradients clipped by their global norm, the norm before).
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> optim.clip_grad_norm(lnp.array([3.0, 4.0]), 1.0)
+    (Array([0.6, 0.8], dtype=float32), Array(5., dtype=float32))
+    """
     norm = global_norm(grads)
     return map_updates(lambda u: _bound(lnp.asarray(u), norm, number(max_norm)), grads), norm
 
 
 def clip_grad_value(grads: Any, max_value: float) -> Any:
-    """Gradients with each element clipped to [-max_value, max_value]."""
+    """Gradients with each element clipped to [-max_value, max_value].
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> optim.clip_grad_value(lnp.array([-3.0, 0.5]), 1.0).tolist()
+    [-1.0, 0.5]
+    """
     return clip(max_value).update(grads, ())[0]
 
 

@@ -46,7 +46,13 @@ def cosine_decay(init_value: Any, decay_steps: int, alpha: float = 0.0,
 
 
 def cosine_annealing(init_value: Any, half_period: int, end_value: Any = 0.0) -> Schedule:
-    """Along a cosine from init_value to end_value and back, for ever (CosineAnnealingLR)."""
+    """Along a cosine from init_value to end_value and back, for ever (CosineAnnealingLR).
+
+    >>> from lucidfn import optim
+    >>> rate = optim.cosine_annealing(0.1, half_period=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 20)]
+    [0.1, 0.05, 0.0, 0.1]
+    """
     said, name = dict(locals()), "cosine_annealing"
     check_values(name, init_value=init_value, end_value=end_value)
     check_steps(name, half_period=half_period)
@@ -65,6 +71,11 @@ def cosine_restarts(init_value: Any, first_period: int, multiplier: int = 1,
 
     SGDR, arXiv:1608.03983; PyTorch's CosineAnnealingWarmRestarts(T_0, T_mult, eta_min). The period
     is found in integers, where PyTorch takes a logarithm.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.cosine_restarts(0.1, first_period=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 9, 10)]
+    [0.1, 0.05, 0.0024, 0.1]
     """
     said, name = dict(locals()), "cosine_restarts"
     check_values(name, init_value=init_value, end_value=end_value)
@@ -126,6 +137,11 @@ def one_cycle(max_value: Any, total_steps: int, pct_start: float = 0.3,
     From max_value / div_factor up within the part pct_start of the steps, then down to the start
     divided by final_div_factor; with three_phase first down to the start, as fast as it rose.
     After total_steps it keeps the last value. Smith and Topin, arXiv:1708.07120.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.one_cycle(0.1, total_steps=100)
+    >>> [round(float(rate(step)), 4) for step in (0, 29, 99)]
+    [0.004, 0.1, 0.0]
     """
     said, name = dict(locals()), "one_cycle"
     check_values(name, max_value=max_value)

@@ -76,6 +76,13 @@ def lion(learning_rate: ScalarOrSchedule, b1: float = 0.9, b2: float = 0.99,
     """Signs of an average of gradients, with decoupled weight decay (arXiv:2302.06675).
 
     Its learning rates are 3 to 10 times smaller than AdamW's, and its weight decay larger.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.lion(0.1, weight_decay=0.0), lnp.ones(2)
+    >>> updates, state = tx.update(lnp.array([2.0, -0.5]), tx.init(params), params)
+    >>> updates
+    Array([-0.1,  0.1], dtype=float32)
     """
     return optimizer(scale_by_lion(b1, b2), decayed(weight_decay, mask),
                      scale_by_learning_rate(learning_rate))
@@ -218,7 +225,7 @@ def _relative_steps(learning_rate: ScalarOrSchedule, least: float, most: float,
 
     def update(updates: Any, state: LearningRateState, params: Any = None,
                **extra: Any) -> tuple[Any, LearningRateState]:
-        rate = number(rate_at(learning_rate, state.count))
+        rate = number(rate_at(learning_rate, state.count, updates))
         bounded = number(lnp.minimum(rate, (clock(state.count, updates) + 1) ** -0.5))
 
         def step(u: Any, p: Any, decays: bool) -> Any:
@@ -229,7 +236,7 @@ def _relative_steps(learning_rate: ScalarOrSchedule, least: float, most: float,
             return u - p * (rate * decay) if decays else u
 
         chosen = mask_tree(True if mask is None else mask, params, updates)
-        new = LearningRateState(state.count + 1, as_strong(rate))
+        new = LearningRateState(state.count + 1, as_strong(rate, like=state.learning_rate))
         return map_updates(step, updates, params, chosen), new
 
     return with_state(LearningRateState, init, update)
@@ -311,6 +318,12 @@ def orthogonalize(x: Any, steps: int = 5, coefficients: Sequence[float] = _QUINT
 
     Each of them is a x + (b x xᵀ + c (x xᵀ)²) x. With the default coefficients, which are steep
     at 0, singular values end between about 0.7 and 1.2.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> x = optim.orthogonalize(lnp.array([[3.0, 0.0], [0.0, 0.5]]))
+    >>> x.shape, bool(lnp.abs(x - lnp.eye(2)).max() < 0.4)
+    ((2, 2), True)
     """
     a, b, c = [number(v) for v in coefficients]
     tall = x.shape[-2] > x.shape[-1]

@@ -76,7 +76,15 @@ def sgd(learning_rate: ScalarOrSchedule = 1e-3, momentum: float = 0.0, dampening
 def adam(learning_rate: ScalarOrSchedule = 1e-3, b1: float = 0.9, b2: float = 0.999,
          eps: float = 1e-8, weight_decay: float = 0.0,
          amsgrad: bool = False) -> GradientTransformation:
-    """Adam (arXiv:1412.6980); the weight decay is an L2 penalty, eps is added to the root."""
+    """Adam (arXiv:1412.6980); the weight decay is an L2 penalty, eps is added to the root.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.adam(0.1), lnp.ones(2)
+    >>> updates, state = tx.update(lnp.array([2.0, -0.5]), tx.init(params), params)
+    >>> optim.apply_updates(params, updates)
+    Array([0.9, 1.1], dtype=float32)
+    """
     return optimizer(decayed(weight_decay), scale_by_adam(b1, b2, eps, amsgrad),
                      scale_by_learning_rate(learning_rate))
 
@@ -87,6 +95,13 @@ def adamw(learning_rate: ScalarOrSchedule = 1e-3, b1: float = 0.9, b2: float = 0
     """Adam with decoupled weight decay, where `mask` is true (arXiv:1711.05101).
 
     The decay of each step is learning_rate * weight_decay. (optax's default decay is 1e-4.)
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.adamw(0.1, weight_decay=0.5), lnp.ones(2)
+    >>> updates, state = tx.update(lnp.array([2.0, -0.5]), tx.init(params), params)
+    >>> optim.apply_updates(params, updates)
+    Array([0.85, 1.05], dtype=float32)
     """
     return optimizer(scale_by_adam(b1, b2, eps, amsgrad), decayed(weight_decay, mask),
                      scale_by_learning_rate(learning_rate))
@@ -192,7 +207,8 @@ def asgd(learning_rate: ScalarOrSchedule = 1e-2, lambd: float = 1e-4, alpha: flo
 
     def update(updates: Any, state: AsgdState, params: Any = None,
                **extra: Any) -> tuple[Any, AsgdState]:
-        t, rate = clock(state.count, updates), number(rate_at(learning_rate, state.count))
+        t = clock(state.count, updates)
+        rate = number(rate_at(learning_rate, state.count, updates))
         eta = rate / (1 + t * lambd * rate) ** alpha
         share = number(1 / lnp.maximum(t - t0, 1.0))
         down = -number(eta)

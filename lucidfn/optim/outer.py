@@ -45,6 +45,16 @@ def lookahead(fast: GradientTransformation, sync_period: int = 6,
 
     Slow parameters then move by slow_step_size of the way to the fast ones, which start there
     again.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.lookahead(optim.sgd(1.0), sync_period=2), lnp.zeros(1)
+    >>> state = tx.init(params)
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(lnp.ones(1), state, params)
+    ...     params = optim.apply_updates(params, updates)
+    >>> params.tolist()
+    [-1.0]
     """
     if isinstance(sync_period, bool) or not isinstance(sync_period, int) or sync_period < 1:
         raise ValueError(f"lookahead: sync_period is a number of steps, got {sync_period!r}")

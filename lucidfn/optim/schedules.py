@@ -37,7 +37,13 @@ from lucidfn.optim.base import Schedule
 # ------------------------------------------------------------------ steps and powers
 
 def constant(value: Any) -> Schedule:
-    """The same value at every step."""
+    """The same value at every step.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.constant(0.1)
+    >>> [round(float(rate(step)), 4) for step in (0, 1000)]
+    [0.1, 0.1]
+    """
     check_values("constant", value=value)
     # Of the shape of the step, so that it is a function of arrays like the others.
     return Rule("constant", {"value": value},
@@ -60,7 +66,13 @@ def step_decay(init_value: Any, step_size: int, gamma: float = 0.1) -> Schedule:
 
 
 def multi_step(init_value: Any, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
-    """Times gamma at each milestone (PyTorch's MultiStepLR)."""
+    """Times gamma at each milestone (PyTorch's MultiStepLR).
+
+    >>> from lucidfn import optim
+    >>> rate = optim.multi_step(0.1, [30, 60])
+    >>> [round(float(rate(step)), 4) for step in (0, 29, 30, 60)]
+    [0.1, 0.1, 0.01, 0.001]
+    """
     said = dict(locals())
     check_rates("multi_step", gamma=gamma)
     reached = check_increasing("multi_step", milestones, "milestones")
@@ -92,6 +104,11 @@ def exponential_decay(init_value: Any, transition_steps: int, decay_rate: float,
 
     Bounded by end_value, from below where it decays and from above where it grows. PyTorch's
     ExponentialLR is `exponential_decay(rate, 1, gamma)`.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.exponential_decay(1.0, transition_steps=10, decay_rate=0.5)
+    >>> [round(float(rate(step)), 4) for step in (0, 10, 20)]
+    [1.0, 0.5, 0.25]
     """
     said, name = dict(locals()), "exponential_decay"
     bound = {} if end_value is None else {"end_value": end_value}
@@ -116,6 +133,11 @@ def polynomial(init_value: Any, end_value: Any, power: float, transition_steps: 
     """From init_value to end_value within transition_steps, as a power of the part that is left.
 
     PyTorch's PolynomialLR is `polynomial(rate, 0.0, power, total_iters)`.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.polynomial(1.0, 0.0, power=2.0, transition_steps=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 10)]
+    [1.0, 0.25, 0.0]
     """
     said, name = dict(locals()), "polynomial"
     check_values(name, init_value=init_value, end_value=end_value)
@@ -151,12 +173,24 @@ def linear(init_value: Any, end_value: Any, transition_steps: int,
 
 
 def linear_decay(init_value: Any, decay_steps: int, end_value: Any = 0.0) -> Schedule:
-    """`linear`, with the arguments in the order of `cosine_decay`."""
+    """`linear`, with the arguments in the order of `cosine_decay`.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.linear_decay(0.1, decay_steps=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 10)]
+    [0.1, 0.05, 0.0]
+    """
     return linear(init_value, end_value, decay_steps)
 
 
 def linear_warmup(init_value: Any, peak_value: Any, warmup_steps: int) -> Schedule:
-    """In a straight line up to peak_value, which it keeps."""
+    """In a straight line up to peak_value, which it keeps.
+
+    >>> from lucidfn import optim
+    >>> rate = optim.linear_warmup(0.0, 0.1, warmup_steps=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 100)]
+    [0.0, 0.05, 0.1, 0.1]
+    """
     return linear(init_value, peak_value, warmup_steps)
 
 
@@ -195,7 +229,13 @@ def warmup_exponential_decay(init_value: Any, peak_value: Any, warmup_steps: int
 
 
 def inverse_sqrt(peak_value: Any, warmup_steps: int, init_value: Any = 0.0) -> Schedule:
-    """Linear from init_value to peak_value, then peak_value * sqrt(warmup_steps / step)."""
+    """Linear from init_value to peak_value, then peak_value * sqrt(warmup_steps / step).
+
+    >>> from lucidfn import optim
+    >>> rate = optim.inverse_sqrt(0.1, warmup_steps=100)
+    >>> [round(float(rate(step)), 4) for step in (0, 50, 100, 400)]
+    [0.0, 0.05, 0.1, 0.05]
+    """
     said, name = dict(locals()), "inverse_sqrt"
     check_values(name, peak_value=peak_value, init_value=init_value)
     check_steps(name, warmup_steps=warmup_steps)

@@ -49,7 +49,14 @@ def set_to_zero() -> GradientTransformation:
 
 
 def scale(step_size: float) -> GradientTransformation:
-    """Updates times a number."""
+    """Updates times a number.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.scale(-0.1)
+    >>> tx.update(lnp.array([1.0, 2.0]), tx.init(None))[0]
+    Array([-0.1, -0.2], dtype=float32)
+    """
     factor = number(step_size)
     return stateless(lambda updates, params: map_updates(lambda u: u * factor, updates))
 
@@ -99,10 +106,11 @@ def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> GradientTransform
 
     def update(updates: Any, state: LearningRateState, params: Any = None,
                **extra: Any) -> tuple[Any, LearningRateState]:
-        rate = rate_at(learning_rate, state.count)
+        rate = rate_at(learning_rate, state.count, updates)
         factor = -number(rate)
         step = lambda u: conjugate(widened(u)) * factor
-        return map_updates(step, updates), LearningRateState(state.count + 1, as_strong(rate))
+        new = LearningRateState(state.count + 1, as_strong(rate, like=state.learning_rate))
+        return map_updates(step, updates), new
 
     return with_state(LearningRateState, init, update)
 
@@ -147,6 +155,15 @@ def trace(decay: float, nesterov: bool = False, dampening: float = 0.0) -> Gradi
 
     With `nesterov` the result is update + decay * trace. Source: Sutskever et al. 2013, as in
     PyTorch.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.trace(0.9)
+    >>> state = tx.init(lnp.zeros(1))
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(lnp.ones(1), state)
+    >>> updates
+    Array([1.9], dtype=float32)
     """
     check_number("momentum", decay)
     damped = not is_zero(dampening)
@@ -184,6 +201,12 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0,
     Before the statistics of a chain it is the gradient of an L2 penalty; after them, decoupled
     weight decay (arXiv:1711.05101). `mask` is a tree of booleans, a prefix of one, or a function of
     the parameters that makes it.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.add_decayed_weights(0.1), lnp.array([2.0])
+    >>> tx.update(lnp.array([1.0]), tx.init(params), params)[0]
+    Array([1.2], dtype=float32)
     """
     check_number("weight_decay", weight_decay)
 
@@ -218,7 +241,14 @@ def mask_tree(mask: Mask, params: Any, like: Any) -> Any:
 
 
 def scale_by_sign() -> GradientTransformation:
-    """The sign of each element (arXiv:1802.04434)."""
+    """The sign of each element (arXiv:1802.04434).
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx = optim.scale_by_sign()
+    >>> tx.update(lnp.array([-3.0, 0.0, 0.5]), tx.init(None))[0].tolist()
+    [-1.0, 0.0, 1.0]
+    """
     from_parts = lambda u: lnp.sign(u) if typeof(u).dtype.kind != "c" else (
         lnp.sign(lnp.real(u)) + 1j * lnp.sign(lnp.imag(u)))
     return stateless(lambda updates, params: map_updates(from_parts, updates))

@@ -42,6 +42,13 @@ def masked(inner: GradientTransformation, mask: Mask) -> GradientTransformation:
     """Apply a transformation where `mask` is true; the other updates pass through as they are.
 
     `mask` is a tree of booleans, a prefix of one, or a function of the parameters that makes it.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> params = {"w": lnp.ones(1), "b": lnp.ones(1)}
+    >>> tx = optim.masked(optim.scale(-0.1), {"w": True, "b": False})
+    >>> tx.update(params, tx.init(params), params)[0]
+    {'b': Array([1.], dtype=float32), 'w': Array([-0.1], dtype=float32)}
     """
     check_transformation("masked", inner)
     keep = lambda chosen, t: tree.map(lambda m, x: x if m else None, chosen, t)
@@ -119,7 +126,15 @@ def multi_transform(transforms: Mapping[Any, GradientTransformation],
 
 
 def freeze(mask: Mask) -> GradientTransformation:
-    """Zero updates where `mask` is true. At the end of a chain: weight decay moves them too."""
+    """Zero updates where `mask` is true. At the end of a chain: weight decay moves them too.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> params = {"w": lnp.ones(1), "b": lnp.ones(1)}
+    >>> tx = optim.chain(optim.sgd(0.1), optim.freeze({"w": False, "b": True}))
+    >>> tx.update(params, tx.init(params), params)[0]
+    {'b': Array([0.], dtype=float32), 'w': Array([-0.1], dtype=float32)}
+    """
     return masked(set_to_zero(), mask)
 
 
@@ -274,6 +289,14 @@ def multi_steps(opt: GradientTransformation, every_k_schedule: int | Callable[[A
 
     `every_k_schedule` is k, or a function of the number of steps so far. Without `use_grad_mean`
     the sum is taken.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.multi_steps(optim.sgd(1.0), 2), lnp.zeros(1)
+    >>> first, state = tx.update(lnp.array([1.0]), tx.init(params), params)
+    >>> second, state = tx.update(lnp.array([3.0]), state, params)
+    >>> first.tolist(), second.tolist()
+    ([0.0], [-2.0])
     """
     if not callable(every_k_schedule) and (
             not isinstance(every_k_schedule, int) or every_k_schedule < 1):
@@ -326,7 +349,13 @@ class ApplyIfFiniteState(NamedTuple):
 
 
 def all_finite(updates: Any) -> Any:
-    """Whether no leaf holds inf or NaN, as a boolean array."""
+    """Whether no leaf holds inf or NaN, as a boolean array.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> bool(optim.all_finite({"w": lnp.array([1.0, lnp.nan])}))
+    False
+    """
     found = lnp.ones((), "bool")
     for u in tree.leaves(updates):
         found = found & lnp.all(lnp.isfinite(lnp.asarray(u)))
@@ -339,6 +368,13 @@ def apply_if_finite(inner: GradientTransformation,
 
     After `max_consecutive_errors` of them in a row such a step is made all the same, so that the
     failure shows.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import optim
+    >>> tx, params = optim.apply_if_finite(optim.sgd(1.0), 5), lnp.zeros(1)
+    >>> updates, state = tx.update(lnp.array([lnp.nan]), tx.init(params), params)
+    >>> updates.tolist(), int(state.notfinite_count)
+    ([0.0], 1)
     """
     check_transformation("apply_if_finite", inner)
     check_number("max_consecutive_errors", max_consecutive_errors)
