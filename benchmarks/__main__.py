@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import control, core, kernels, report, scaling, training
+from benchmarks import control, core, epochs, kernels, on_mlx, report, scaling, training
 from benchmarks.harness import Row, run
 
 GROUPS = {
     "core": core,
     "training": training,
+    "epochs": epochs,
     "kernels": kernels,
     "control": control,
     "scaling": scaling,
+    "mlx": on_mlx,
 }
 QUICK = 3  # rounds
 RESULTS = Path(__file__).parent / "results"
@@ -33,18 +35,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"at most {QUICK} samples a side")
     parser.add_argument("--threads", type=int, help="threads of BLAS and OpenMP (default: theirs)")
     parser.add_argument(
+        "--device", choices=("mlx:cpu", "gpu"), default="mlx:cpu",
+        help="where the group mlx runs (default: mlx:cpu)",
+    )  # fmt: skip
+    parser.add_argument(
         "--save", action="store_true", help="put these rows into results/latest.json and .png"
     )
     return parser.parse_args()
 
 
-def chosen(names: list[str]) -> list[str]:
+def chosen(names: list[str], device: str = "mlx:cpu") -> list[str]:
     """The benchmarks of these names and groups, or all; ValueError for others."""
-    groups = {group: [b.name for b in module.BENCHMARKS] for group, module in GROUPS.items()}
+    groups = {
+        group: [b.name for b in module.BENCHMARKS if b.device in (None, device)]
+        for group, module in GROUPS.items()
+    }
     known = [name for members in groups.values() for name in members]
     if unknown := [name for name in names if name not in known and name not in groups]:
         there = ", ".join([*groups, *known])
-        raise ValueError(f"no benchmark {', '.join(unknown)}; there are: {there}")
+        raise ValueError(f"no benchmark {', '.join(unknown)} on {device}; there are: {there}")
     wanted = [one for name in names for one in groups.get(name, [name])]
     return list(dict.fromkeys(wanted)) or known
 
@@ -67,7 +76,7 @@ def measure(names: list[str], rounds: int | None, quick: bool) -> list[Row]:
 def main() -> int:
     options = arguments()
     try:
-        names = chosen(options.names)
+        names = chosen(options.names, options.device)
     except ValueError as error:
         print(error)
         return 2

@@ -8,12 +8,14 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import lucidfn
 from benchmarks.harness import Row
 
+TALLEST = 30  # bars above one another
 HEADER = ("benchmark", "against", "ours", "theirs", "value", "spread", "bar", "aim", "")
 
 
@@ -55,7 +57,7 @@ def cells(row: Row) -> tuple[str, ...]:
     kind = {"ratio": "", "excess": " beyond", "absolute": ""}[row.how]
     return (
         row.title,
-        row.peer,
+        f"{row.peer}, of {row.side}" if row.side else row.peer,
         number(row.ours, row.unit),
         number(row.theirs, row.unit),
         number(row.value, unit) + kind * (row.value is not None),
@@ -119,23 +121,32 @@ def draw(rows: list[Row], path: Path) -> bool:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shares = [max(row.value / row.bar, 1e-3) for row in shown]
-    labels = [f"{row.title}\nagainst {row.peer}" for row in shown]
-    places = np.arange(len(shown))
-    figure, axes = plt.subplots(figsize=(9, 0.5 * len(shown) + 1.2), layout="constrained")
-    colours = ["#3b7a57" if share <= 1 else "#b03a2e" for share in shares]
-    axes.barh(places, shares, color=colours, height=0.6)
-    axes.axvline(1, color="black", linewidth=1)
-    for place, row, share in zip(places, shown, shares, strict=True):
-        axes.text(share, place, f" {cells(row)[4]}", va="center", fontsize=9)
-        if row.aim:
-            axes.plot([row.aim / row.bar] * 2, [place - 0.38, place + 0.38], color="black", ls=":")
-    axes.set_yticks(places, labels, fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(min(0.05, *shares) * 0.8, max(2.0, *shares) * 2)
-    axes.set_xlabel("share of the bar (the line at 1; dotted: the aim); shorter is better")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    columns = 1 + (len(shown) > TALLEST)
+    height = -(-len(shown) // columns)
+    figure, panels = plt.subplots(
+        1, columns, figsize=(8 * columns, 0.24 * height + 0.8), layout="constrained", squeeze=False
+    )
+    for number, axes in enumerate(panels[0]):
+        bars(axes, shown[number * height : (number + 1) * height])
+    figure.savefig(path, dpi=110)
     plt.close(figure)
     return True
+
+
+def bars(axes: Any, rows: list[Row]) -> None:
+    """A bar for each row: green where the bar is held."""
+    shares = [max(row.value / row.bar, 1e-3) for row in rows]
+    places = np.arange(len(rows))
+    colours = ["#3b7a57" if share <= 1 else "#b03a2e" for share in shares]
+    axes.barh(places, shares, color=colours, height=0.7)
+    axes.axvline(1, color="black", linewidth=1)
+    for place, row, share in zip(places, rows, shares, strict=True):
+        axes.text(max(share, 1), place, f" {cells(row)[4]}", va="center", fontsize=8)
+        if row.aim:
+            axes.plot([row.aim / row.bar] * 2, [place - 0.4, place + 0.4], color="black", ls=":")
+    axes.set_yticks(places, [f"{row.title} / {cells(row)[1]}" for row in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.05, *shares) * 0.8, max(2.0, *shares) * 2)
+    axes.set_xlabel("share of the bar (the line; dotted: the aim); shorter is better", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
