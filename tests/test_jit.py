@@ -392,6 +392,13 @@ def test_lower_and_compile():
     assert lowered.cost_analysis()["flops"] == 3
 
 
+def test_cost_of_what_runs_over_blocks():
+    compiled = lf.jit(lambda x: lnp.exp(x) * 2.0).lower(array(10**6)).compile()
+    assert compiled.program.equations[0].primitive.name == "blocks"
+    assert compiled.cost_analysis()["flops"] == 11 * 10**6
+    assert repr(compiled.program.cost()) == str(compiled.program.cost())
+
+
 def test_buffers_are_reused():
     g = lf.jit(lambda x: lnp.exp(lnp.sin(lnp.cos(x * 2.0) + 1.0)))
     assert "out=" in g.source(array(5000))
@@ -463,3 +470,14 @@ def test_a_program_with_a_kernel_name_as_variable():
     program = record(f, [ArrayType((2,), np.dtype("float32"))])
     x = np.float32([3.0, 5.0])
     np.testing.assert_allclose(compile_program(program)(x)[0], program(x)[0])
+
+
+def test_a_block_that_sets_the_same_again_keeps_the_quick_path():
+    f, x = lf.jit(lambda x: x + 1), array(3)
+    found = []
+    for _ in range(3):
+        with lf.config.override(numpy_rank_promotion="raise") as settings:
+            f(x)
+            found.append((settings, f.find_quickly((x,), settings)))
+    assert len({id(settings) for settings, _ in found}) == 1
+    assert all(quick is not None for _, quick in found)

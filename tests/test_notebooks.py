@@ -1,12 +1,15 @@
 """Every notebook runs from top to bottom; what is stored with it is small and without errors.
 
-After a change `python tests/test_notebooks.py` runs the notebooks and stores their outputs.
+After a change `python tests/test_notebooks.py` runs the notebooks (or those that it is given by
+name: `quickstart`) and stores their outputs. One that imports PyTorch is a comparison with peers.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ with warnings.catch_warnings():
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PEERS = [path for path in NOTEBOOKS if "import torch" in path.read_text()]
 LARGEST = 300_000  # bytes, pictures included
 
 
@@ -31,8 +35,12 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.peers] if path in PEERS else [])
+    for path in NOTEBOOKS])
 def test_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if path in PEERS and find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
@@ -57,7 +65,7 @@ def test_is_stored_with_its_outputs(path: Path) -> None:
 
 if __name__ == "__main__":
     os.environ["PYTHONPATH"] = str(ROOT)
-    for path in NOTEBOOKS:
+    for path in [path for path in NOTEBOOKS if path.stem in (sys.argv[1:] or path.stem)]:
         notebook = run(path, path.parent)
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # times, which differ with each run

@@ -39,6 +39,8 @@ class Cost(NamedTuple):
             lines.append(f"{row.flops:>14,} {row.bytes:>14,}  {eqn.primitive.name} -> {outs}{at}")
         return "\n".join([*lines, f"{self.flops:>14,} {self.bytes:>14,}  in all"])
 
+    __repr__ = __str__
+
 
 def cost(program: Any) -> Cost:
     """The cost of every equation of a program."""

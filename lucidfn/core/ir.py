@@ -83,7 +83,13 @@ class Equation:
 # Identity equality: programs are cache keys.
 @dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class Program:
-    """A pure function: inputs -> outputs, with equations in evaluation order."""
+    """A pure function: inputs -> outputs, with equations in evaluation order.
+
+    >>> import lucidfn as lf, lucidfn.numpy as lnp
+    >>> program = lf.make_ir(lambda x: lnp.sin(x) * 2.0)(1.0)
+    >>> [str(equation.primitive) for equation in program.equations]
+    ['sin', 'mul']
+    """
 
     inputs: list[Var]
     equations: list[Equation]

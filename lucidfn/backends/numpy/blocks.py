@@ -55,7 +55,7 @@ class Blocks(Primitive):
     def infer(self, *inputs: ArrayType, types: Sequence[ArrayType], **_: Any) -> list[ArrayType]:
         return list(types)
 
-    def flops(self, types: Any, outs: Any, *, loops: Sequence[Loop], **_: Any) -> int:
+    def flops(self, inputs: Any, outs: Any, /, *, loops: Sequence[Loop], **_: Any) -> int:
         return sum(cost(loop.programs[loop.size]).flops * loop.rows // loop.size
                    for loop in loops)
 

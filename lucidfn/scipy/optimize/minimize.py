@@ -205,8 +205,10 @@ def _bfgs_update(inverse: Any, s: Any, y: Any, steps: Any) -> Any:
     rho = 1.0 / lnp.where(fit, along, 1.0)
     scale = lnp.where(steps == 0, along / lnp.where(fit, lnp.dot(y, y), 1.0), 1.0)
     inverse = lnp.where(fit, scale, 1.0) * inverse
-    left = lnp.eye(s.size, dtype=s.dtype) - rho * lnp.outer(s, y)
-    return lnp.where(fit, left @ inverse @ left.T + rho * lnp.outer(s, s), inverse)
+    # (1 - rho s y') inverse (1 - rho y s') + rho s s', multiplied out: no product of matrices.
+    moved = inverse @ y
+    half = lnp.outer(s, 0.5 * rho * (1 + rho * (y @ moved)) * s - rho * moved)
+    return lnp.where(fit, inverse + half + half.T, inverse)
 
 
 def _pushed(memory: Any, s: Any, y: Any, steps: Any) -> Any:
