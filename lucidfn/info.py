@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lucidfn.backends.devices import find_backend
 from lucidfn.backends.numpy.libraries import AFFIXES, linked, load
 from lucidfn.backends.numpy.memory import ALLOCATOR, SWITCH, may_keep
 from lucidfn.backends.numpy.threads import BLAS, allotted_cores, available_cores, thread_count
-from lucidfn.core.trace import BACKENDS
 from lucidfn.device import default_backend, devices
+
+__all__ = ["report"]
 
 # Kernels of OpenBLAS by the instructions that they use, best first; the name to ask for them by.
 LEVELS = {"AVX-512": ("SkylakeX", "Cooperlake", "SapphireRapids"), "AVX2": ("Haswell", "Zen")}
@@ -169,8 +171,24 @@ def lines(seconds: float = 1.0) -> Iterator[tuple[str, str]]:
         if may_keep() and platform.libc_ver()[0] == "glibc" else "is left to the allocator"
     if seconds:
         yield from speeds(seconds / 4)
-    yield "backends", ", ".join(BACKENDS)
-    yield "devices", f"{', '.join(devices())} (default: {default_backend()})"
+    here = devices()
+    yield "backends", "numpy" + (f", mlx {version('mlx')}" if len(here) > 1 else "")
+    yield "devices", f"{', '.join(here)} (default: {default_backend()})"
+    for name in here:
+        about = find_backend(name).about()
+        if about:
+            yield "", f"{name}: {about}"
+    if "gpu" not in here:
+        yield "", "no GPU: " + why_not("gpu")
+
+
+def why_not(device: str) -> str:
+    """What was looked for where there is no such device."""
+    try:
+        find_backend(device)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def speeds(each: float) -> Iterator[tuple[str, str]]:

@@ -35,17 +35,29 @@ def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], PyTreeDe
 
 
 def tree_unflatten(treedef: PyTreeDef, leaves: Iterable[Any]) -> Any:
-    """The tree of this structure with these leaves; ValueError if their number is wrong."""
+    """The tree of this structure with these leaves; ValueError if their number is wrong.
+
+    >>> tree_unflatten(tree_structure({"a": 0, "b": [0]}), [1, 2])
+    {'a': 1, 'b': [2]}
+    """
     return treedef.unflatten(leaves)
 
 
 def tree_leaves(tree: Any, is_leaf: IsLeaf = None) -> list[Any]:
-    """The leaves of a tree, in order."""
+    """The leaves of a tree, in order.
+
+    >>> tree_leaves({"b": [1, 2], "a": 3, "c": None})
+    [3, 1, 2]
+    """
     return flatten(tree, is_leaf)[0]
 
 
 def tree_structure(tree: Any, is_leaf: IsLeaf = None) -> PyTreeDef:
-    """The structure of a tree."""
+    """The structure of a tree.
+
+    >>> tree_structure({"b": [1, 2], "a": 3})
+    PyTreeDef({'a': *, 'b': [*, *]})
+    """
     return flatten(tree, is_leaf)[1]
 
 
@@ -79,7 +91,11 @@ def _columns(tree: Any, treedef: PyTreeDef, rest: tuple[Any, ...]) -> list[list[
 
 def tree_reduce(function: Callable[[Any, Any], Any], tree: Any, initializer: Any = _MISSING,
                 is_leaf: IsLeaf = None) -> Any:
-    """`functools.reduce` over the leaves; TypeError for no leaves and no initializer."""
+    """`functools.reduce` over the leaves; TypeError for no leaves and no initializer.
+
+    >>> tree_reduce(lambda a, b: a + b, {"a": 1, "b": [2, 3]})
+    6
+    """
     leaves = flatten(tree, is_leaf)[0]
     if initializer is not _MISSING:
         return functools.reduce(function, leaves, initializer)
@@ -106,7 +122,11 @@ def tree_reduce_associative(operation: Callable[[Any, Any], Any], tree: Any, *,
 
 
 def tree_all(tree: Any, *, is_leaf: IsLeaf = None) -> bool:
-    """Whether all leaves are true."""
+    """Whether all leaves are true.
+
+    >>> tree_all({"a": True, "b": [1, 0]})
+    False
+    """
     return all(flatten(tree, is_leaf)[0])
 
 
@@ -144,7 +164,12 @@ def tree_transpose(outer_treedef: PyTreeDef, inner_treedef: PyTreeDef | None,
 def tree_flatten_with_path(
         tree: Any, is_leaf: Callable[..., bool] | None = None,
         is_leaf_takes_path: bool = False) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
-    """[(path, leaf) ...] and the structure; `keystr(path)` is the path as text."""
+    """[(path, leaf) ...] and the structure; `keystr(path)` is the path as text.
+
+    >>> from lucidfn.tree_util import keystr
+    >>> [(keystr(path), x) for path, x in tree_flatten_with_path({"a": 1, "b": [2]})[0]]
+    [("['a']", 1), ("['b'][0]", 2)]
+    """
     found: list[tuple[KeyPath, Any]] = []
     stop = is_leaf
     if is_leaf is not None and not is_leaf_takes_path:

@@ -102,6 +102,13 @@ class Conv1d(Conv):
     """Convolution of [N, L, in_channels] to [N, L', out_channels], as `Conv2d`.
 
     weight is [K, in_channels / groups, out_channels].
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn, random
+    >>> layer = nn.Conv1d(3, 8, 5, padding="same")
+    >>> params, state = layer.init(random.key(0))
+    >>> layer(params, lnp.ones((2, 100, 3))).shape
+    (2, 100, 8)
     """
 
     axes, layout = 1, LAYOUTS[1]

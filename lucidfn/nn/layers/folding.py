@@ -57,7 +57,13 @@ class Fold(Layer):
 
 
 class PixelShuffle(Layer):
-    """[..., H, W, C r^2] to [..., H r, W r, C] with r = upscale_factor (arXiv:1609.05158)."""
+    """[..., H, W, C r^2] to [..., H r, W r, C] with r = upscale_factor (arXiv:1609.05158).
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn
+    >>> nn.PixelShuffle(2)({}, lnp.ones((1, 4, 4, 12))).shape
+    (1, 8, 8, 3)
+    """
 
     upscale_factor: int
     layout = "... H W C"

@@ -292,6 +292,13 @@ class RMSNorm(_OverShape):
 
     eps is by default the spacing of numbers at 1 (1.2e-7 in float32).
     Zhang and Sennrich, "Root mean square layer normalization" (2019).
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn, random
+    >>> layer = nn.RMSNorm(2, eps=0.0)
+    >>> params, state = layer.init(random.key(0))
+    >>> layer(params, lnp.array([[1.0, 7.0]]))
+    Array([[0.2, 1.4]], dtype=float32)
     """
 
     eps: float | None = None
@@ -311,6 +318,13 @@ class GroupNorm(Layer):
 
     The first axis is always the batch. weight and bias are [C].
     Wu and He, "Group normalization" (2018).
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn, random
+    >>> layer = nn.GroupNorm(2, 6)
+    >>> params, state = layer.init(random.key(0))
+    >>> layer(params, lnp.ones((4, 8, 8, 6))).shape, params["weight"].shape
+    ((4, 8, 8, 6), (6,))
     """
 
     num_groups: int

@@ -82,7 +82,13 @@ class ZeroPad1d(Padding):
 
 
 class ZeroPad2d(Padding):
-    """[N, H, W, C] with zeros put around W and H."""
+    """[N, H, W, C] with zeros put around W and H.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn
+    >>> nn.ZeroPad2d((1, 2, 0, 0))({}, lnp.ones((1, 4, 4, 3))).shape
+    (1, 4, 7, 3)
+    """
 
     axes, layout = 2, LAYOUTS[2]
 
@@ -94,7 +100,13 @@ class ZeroPad3d(Padding):
 
 
 class ReflectionPad1d(Padding):
-    """[N, L, C] mirrored at both ends of L, the ends not repeated."""
+    """[N, L, C] mirrored at both ends of L, the ends not repeated.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn
+    >>> nn.ReflectionPad1d(2)({}, lnp.arange(4.0).reshape(1, 4, 1)).ravel().tolist()
+    [2.0, 1.0, 0.0, 1.0, 2.0, 3.0, 2.0, 1.0]
+    """
 
     mode, axes, layout = "reflect", 1, LAYOUTS[1]
 

@@ -92,6 +92,11 @@ class AvgPool2d(_AvgPoolOverride):
     """Mean of each window of [N, H, W, C], or [H, W, C] for one example; see `AvgPool1d`.
 
     divisor_override is divided by in place of the number of elements.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn
+    >>> nn.AvgPool2d(2)({}, lnp.ones((1, 4, 4, 3))).shape
+    (1, 2, 2, 3)
     """
 
     layout = "N H W C"
@@ -129,6 +134,11 @@ class MaxPool1d(_MaxPool):
 
     The stride is by default the kernel size. Padding is -inf, so that it never wins. Elements that
     tie share the derivative equally. With ceil_mode a last window may hang over the end.
+
+    >>> import lucidfn.numpy as lnp
+    >>> from lucidfn import nn
+    >>> nn.MaxPool1d(2)({}, lnp.array([1.0, 3.0, 2.0, 0.0]).reshape(1, 4, 1)).ravel().tolist()
+    [3.0, 2.0]
     """
 
     layout = "N L C"
