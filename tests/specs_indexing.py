@@ -204,11 +204,11 @@ def widened(x: np.ndarray, dilation: Any, padding: Any, value: Any) -> np.ndarra
     out = np.full(shape, value, x.dtype)
     out[tuple(slice(None, None, d) for d in dilation)] = x
     for axis, (lo, hi) in enumerate(padding):
-        cut = [slice(None)] * out.ndim
-        cut[axis] = slice(max(-lo, 0), out.shape[axis] - max(-hi, 0))
         widths = [(0, 0)] * out.ndim
         widths[axis] = (max(lo, 0), max(hi, 0))
-        out = np.pad(out[tuple(cut)], widths, constant_values=value)
+        out = np.pad(out, widths, constant_values=value)
+        first, last = max(-lo, 0), out.shape[axis] - max(-hi, 0)
+        out = out[(slice(None),) * axis + (slice(first, max(first, last)),)]
     return out
 
 
@@ -261,6 +261,8 @@ def windows() -> list[Case]:
     rows = [((6,), (3,), (1,), ((0, 0),), (1,), (1,)), ((7,), (2,), (2,), ((1, 0),), (1,), (2,)),
             ((4, 5), (2, 3), (2, 1), ((0, 1), (1, 1)), (1, 1), (1, 1)),
             ((5,), (2,), (1,), ((-1, 1),), (2,), (1,)), ((2,), (4,), (1,), ((0, 0),), (1,), (1,)),
+            ((2,), (1,), (1,), ((-2, -2),), (1,), (1,)), ((2,), (2,), (1,), ((-4, 3),), (1,), (1,)),
+            ((3, 4), (1, 2), (1, 1), ((-2, -1), (-1, 2)), (1, 2), (1, 1)),
             ((0, 3), (1, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)),
             ((3, 4), (1, 4), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))]
     names = ("window", "stride", "padding", "x_dilation", "w_dilation")
