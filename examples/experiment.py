@@ -84,6 +84,14 @@ def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def device(text: str) -> str:
+    """The type of an argument that names a device of this machine."""
+    try:
+        return lf.devices(text)[0]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def arguments(experiment: Experiment) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m examples.{experiment.name}",
                                      description=f"{experiment.title} on {experiment.dataset}.")
@@ -120,7 +128,8 @@ def about_training(add: Callable[..., Any], recipe: Recipe) -> None:
         help="the learning rate, at the start (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the weights and of the batches (default: 0)")
     add("--seeds", type=positive(int), default=1, metavar="N", help="run N of them, from SEED on")
-    add("--device", choices=lf.devices(), default="cpu", help="where arrays live (default: cpu)")
+    add("--device", type=device, default="cpu",
+        help=f"where arrays live: {', '.join(lf.devices())} (default: cpu)")
     add("--dtype", choices=["float32", "float64"], default="float32",
         help="of weights and images (default: float32)")
 

@@ -22,9 +22,12 @@ from typing import Any
 
 import numpy as np
 
+if not __package__:  # python examples/gpt_text.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import lucidfn as lf
 import lucidfn.numpy as lnp
-from examples.experiment import positive, write_json
+from examples.experiment import device, positive, write_json
 from examples.figures import GREY, plt
 from lucidfn import data, models, nn, optim, random
 from lucidfn.models.gpt import next_token
@@ -284,7 +287,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     add("--lr", type=positive(float), default=2e-3, help="largest learning rate of AdamW")
     add("--every", type=count, default=100, help="steps between validations and checkpoints")
     add("--seed", type=int, default=0, help="decides the start, the batches, dropout, the sample")
-    add("--device", default="cpu", help="where to compute: cpu, gpu, ...")
+    add("--device", type=device, default="cpu",
+        help=f"where to compute: {', '.join(lf.devices())}")
     add("--out", type=Path, metavar="FOLDER", default=Path("figures/gpt_text"),
         help="for everything that is written")
     add("--resume", action="store_true", help="continue the run in the folder")
@@ -349,8 +353,6 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     options = arguments()
-    if options.device not in lf.devices():
-        sys.exit(f"error: there is no device {options.device!r} here; there are {lf.devices()}")
     try:
         with lf.default_device(options.device):
             run(options)

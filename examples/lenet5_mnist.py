@@ -5,7 +5,12 @@ Without MNIST it runs on the real handwritten digits of scikit-learn, resized, a
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from pathlib import Path
+
+if not __package__:  # python examples/lenet5_mnist.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from examples.experiment import Experiment, main
 from examples.training import Recipe

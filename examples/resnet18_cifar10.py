@@ -5,6 +5,12 @@ Without CIFAR-10 it runs on generated images of coloured shapes, and says so.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__:  # python examples/resnet18_cifar10.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from examples.experiment import Experiment, main
 from examples.shapes import coloured_shapes
 from examples.training import Recipe

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from lucidfn import data, nn
 
 for needed in ("matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(needed)
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from examples import experiment, lenet5_mnist, resnet18_cifar10, shapes, training  # noqa: E402
 
@@ -195,6 +197,13 @@ def test_no_run_overwrites_another(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------ arguments
 
+@pytest.mark.parametrize("name", ["lenet5_mnist", "resnet18_cifar10", "gpt_text", "digits"])
+def test_a_script_is_a_command_from_any_folder(name: str, tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, ROOT / "examples" / f"{name}.py", "--help"],
+                           cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0 and found.stdout.startswith("usage:"), found.stderr
+
+
 @pytest.mark.parametrize(["args", "message"], [
     (["--epochs", "0"], "--epochs: expected a number above 0, got '0'"),
     (["--lr", "fast"], "--lr: expected a number above 0, got 'fast'"),
@@ -204,6 +213,7 @@ def test_no_run_overwrites_another(tmp_path: Path) -> None:
     (["--stand-in", "--offline"], "--stand-in and --offline contradict each other"),
     (["--resume", "--fresh"], "--resume and --fresh contradict each other"),
     (["--framework", "jax"], "invalid choice: 'jax'"),
+    (["--device", "tpu"], "--device: there is no device 'tpu' here"),
     (["--data", "nowhere"], "nowhere is not a folder.*--download fetches them into it"),
     (["--checkpoint-every", "-1"], "must be 0 or more"),
 ])
